@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 
 from envtool.build import network_errors
 from envtool.errors import closest_name
+from envtool.fs.sizes import format_limit
+from envtool.model import Limits
 
 SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 _QUOTE = "['\"`‘’]?"
@@ -18,6 +20,8 @@ _ABSENT = re.compile(
     r"|^envtool: (?P<argv>[^\n:]+): (?:not found|its interpreter or loader is not found)$",
     re.MULTILINE,
 )
+FILES = re.compile(r"too many open files|emfile", re.IGNORECASE)
+NO_LIMITS: Limits = {}
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 
@@ -36,6 +40,7 @@ def task_failure_hint(
     scratch: str,
     base: str,
     programs: Callable[[], Collection[str]],
+    limits: Limits = NO_LIMITS,
 ) -> str:
     """Returns a hint where the env rather than the project is probably at fault, else an empty text. `commands` is what
     was executed, as text; `programs` returns the names of all commands on the env's PATH, and is called only where a
@@ -43,7 +48,13 @@ def task_failure_hint(
     if not network and network_errors.needed_network(status, output, commands):
         return "it tried the network, and this env has none: `network: true` gives it this machine's"
     if scratch == "memory" and SPACE.search(output):
+        if name := next((name for name in ("disk", "memory") if name in limits), ""):
+            size = format_limit(int(limits[name].value) // (1 if name == "disk" else 2))
+            return f"what it writes may take {size}: a larger `{name}` raises the limit ({limits[name].where})"
         return "it wrote more than half of this machine's memory: `scratch: disk` holds it in the store instead"
+    if "files" in limits and FILES.search(output):
+        files = limits["files"]
+        return f"a process may have {files.value:g} files open: a larger `files` raises the limit ({files.where})"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: a base like `{debian: bookworm}` can be written"
     if status == 127:

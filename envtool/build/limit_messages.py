@@ -42,8 +42,8 @@ def _reason(exceeded: Exceeded) -> str:
     sampled = " (sampled)" if exceeded.sampled else ""
     match exceeded.limit:
         case "memory":
-            most = f", most of it {process}" if process else ""
-            return f"used {format_size(int(exceeded.used))} of memory, and may have {_size(value)}{most}{sampled}"
+            largest = f"; the largest process is {process}" if process else ""
+            return f"used {format_size(int(exceeded.used))} of memory, and may have {_size(value)}{largest}{sampled}"
         case "pids":
             crowd = f": {process}" if process else ""
             return f"started more than {value:g} processes{crowd}{sampled}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -194,21 +195,21 @@ def open_group(limits: Mapping[str, tuple[float, str, bool]], sites: list[Cgroup
     return DirectoryGroup({name: site.directories[CONTROLLERS[name]] for name, site in places.items()}, wanted, places)
 
 
-class Cgroup:
+class Cgroup(ABC):
     """What a cgroup says of the processes in it. `held`: the names of its limits."""
 
     held: frozenset[str] = frozenset()
     event = -1  # descriptor that is readable when memory may be over
     directories: Mapping[str, str] = {}  # by limit
 
+    @abstractmethod
     def attach(self, process: int) -> None:
         """Puts a process into it. Raises SandboxError."""
-        raise NotImplementedError
 
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027 - nothing waits in a cgroup of v2
         """Lets what waits for memory go on, or be killed."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - systemd removes a scope with its last process
         """Removes it."""
 
     def is_over_memory(self) -> bool:
@@ -218,6 +219,15 @@ class Cgroup:
             return False
         values = _read_pairs(f"{directory}/memory.oom_control") or _read_pairs(f"{directory}/memory.events")
         return bool(values.get("under_oom") or values.get("oom_kill"))
+
+    def was_refused_memory(self) -> bool:
+        """Whether memory was at its limit: a system call then fails (ENOMEM, EFAULT), where only a page fault waits.
+        In v1 the kernel may have made room by dropping caches."""
+        directory = self.directories.get("memory", "")
+        if not directory:
+            return False
+        count = _read(f"{directory}/memory.failcnt").strip() or _read_pairs(f"{directory}/memory.events").get("oom", 0)
+        return int(count) > 0
 
     def is_over_processes(self) -> bool:
         """Whether a process could not be started."""

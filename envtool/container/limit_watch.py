@@ -27,12 +27,14 @@ DEFAULT_MEMORY_SHARE = 0.9  # of this machine's memory
 _IDLE_SHARE = 0.01  # of one processor: what uses less, and writes nothing, is idle
 _GROWTH = 1.125  # of the sum of resident sets since it was measured: below, the peak is not measured again
 _FULL_BLOCKS = 16  # of a file system with fewer free ones: a write of more pages at once is refused before
+_UNMAPPED_SHARE = 16  # of a limit of memory: less that is not mapped is not looked for
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 # A limit that a container went over: "memory", "pids", "disk", "files" or "idle"; `used` and `limit_value` are bytes, a
 # number or seconds, as the limit is; `where` is its position in the spec, or the option, and empty for a default;
-# `process` is the largest, as "python3 (pid 7, 1.9 GB)"; `sampled`: it was seen from outside, at most INTERVAL later.
+# `process` is the largest, as "python3 (pid 7, 1.9 GB)", or the most frequent, as "sh (480 of 500)"; `sampled`: it was
+# seen from outside, at most INTERVAL later.
 Exceeded = namedtuple("Exceeded", "limit used limit_value where process sampled")  # noqa: PYI024 - typing takes 3 ms
 
 # One process at one moment: its `number` (in the container's own namespace, or outside where that is all there is),
@@ -53,11 +55,13 @@ class LimitWatch:
         self._held = held
         self.interval = LEAST_INTERVAL  # seconds until the next look
         self.memory = 0  # bytes: the peak that was seen
+        self.notes: tuple[str, ...] = ()  # what may explain a failure, though nothing was ended for it
         self._measured = 0.0  # the sum of resident sets when the peak was measured
         self._largest = ""
         self._began = time.monotonic()
         self._seen = (self._began, 0.0)  # the sum of resident sets at the last look, and when that was
         self._full = {"disk": 0, "files": 0}  # looks in a row at which there was no room
+        self._shared_before = _machine_shared_memory() if "memory" in limits and "memory" not in held else 0
         self._active_at, self._active_seconds, self._active_output = time.monotonic(), 0.0, -1
 
     def attach(self, process: int) -> None:
@@ -73,8 +77,9 @@ class LimitWatch:
         disk = watched[1] if len(watched) > 1 else -1
         in_files = syscalls.bytes_used(disk) if disk >= 0 else 0
         samples = table.samples()
+        in_files += self._unmapped_memory(table, samples)
         try:
-            exceeded = self._check_group(table, samples) or self._check_disk(disk, ended=ended)
+            exceeded = self._check_group(table, samples, ended=ended) or self._check_disk(disk, ended=ended)
             if exceeded is None and not ended:
                 exceeded = (
                     self._check_memory(table, samples, in_files)
@@ -96,15 +101,22 @@ class LimitWatch:
         value, where = self._limits[name][:2] if name in self._limits else (default, "")
         return Exceeded(name, used, value, where, process, name not in self._held)
 
-    def _check_group(self, table: ProcessTable, samples: list[ProcessSample]) -> Exceeded | None:
+    def _check_group(self, table: ProcessTable, samples: list[ProcessSample], *, ended: bool) -> Exceeded | None:
         if self._group is None:
             return None
         if self._group.is_over_memory():
             process = _describe_largest(table, samples) or self._largest
             self._group.free()  # only now may the kernel kill a process
-            return self._over("memory", self._group.peak() or self._limits["memory"][0], process)
+            used = self._group.peak() or self._limits["memory"][0]
+            self.memory = max(self.memory, int(used))
+            return self._over("memory", used, process)
+        if ended and self._group.was_refused_memory():
+            value, where = self._limits["memory"][:2]
+            self.notes = (f"its memory reached the limit of {_format_limit(value)} ({where})",)
         if self._group.is_over_processes():
-            return self._over("pids", self._limits["pids"][0], _describe_crowd(samples))
+            there = sum(sample.threads for sample in samples)
+            is_crowd = there * 2 > self._limits["pids"][0]  # else they have ended meanwhile
+            return self._over("pids", self._limits["pids"][0], _describe_crowd(samples) if is_crowd else "")
         return None
 
     def _check_memory(self, table: ProcessTable, samples: list[ProcessSample], in_files: int) -> Exceeded | None:
@@ -121,8 +133,18 @@ class LimitWatch:
             self.memory = max(self.memory, whole)
             self._largest = _describe_largest(table, samples)
             if used > limit and "memory" not in self._held:
+                self.memory = max(self.memory, int(used))
                 return self._over("memory", used, self._largest, default=default)
         return None
+
+    def _unmapped_memory(self, table: ProcessTable, samples: list[ProcessSample]) -> int:
+        """Returns the bytes of memory that no process need have mapped (memfd_create(2)), where a look is all that
+        holds a limit. The descriptors of all processes are read only once this machine has as much more in shared
+        memory as matters."""
+        if "memory" not in self._limits or "memory" in self._held:
+            return 0
+        growth = _machine_shared_memory() - self._shared_before
+        return table.anonymous_files(samples) if growth > self._limits["memory"][0] / _UNMAPPED_SHARE else 0
 
     def _interval_until(self, limit: float, total: float) -> float:
         """Returns the seconds to the next look: fewer where memory, growing as it does, is at its limit before."""
@@ -144,7 +166,8 @@ class LimitWatch:
         if disk < 0:
             return None
         status = os.fstatvfs(disk)
-        self._full["disk"] = self._full["disk"] + 1 if status.f_bavail < _FULL_BLOCKS else 0
+        is_full = min(status.f_bavail, status.f_favail if status.f_files else _FULL_BLOCKS) < _FULL_BLOCKS
+        self._full["disk"] = self._full["disk"] + 1 if is_full else 0
         if not self._full["disk"] or (self._full["disk"] < 2 and not ended):
             return None
         size = status.f_blocks * status.f_bsize
@@ -263,6 +286,24 @@ class ProcessTable:
             whole += sum(_kilobytes(fields.get(name)) for name in (b"Pss", b"SwapPss")) * 1024
         return own, shared, whole
 
+    def anonymous_files(self, samples: list[ProcessSample]) -> int:
+        """Returns the bytes of the anonymous files in memory that processes have open, each counted once."""
+        sizes: dict[int, int] = {}  # by inode
+        for sample in samples:
+            try:
+                directory = os.open(f"{sample.number}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
+                                    dir_fd=self._proc)  # fmt: skip
+            except OSError:  # it has ended
+                continue
+            try:
+                for name in os.listdir(directory):
+                    sizes.update(_anonymous_file(name, directory))
+            except OSError:
+                pass
+            finally:
+                os.close(directory)
+        return sum(sizes.values())
+
     def count_files(self, number: int) -> int:
         """Returns how many open files a process has; 0 before Linux 6.2."""
         try:
@@ -281,6 +322,30 @@ class ProcessTable:
         return total
 
 
+def _format_limit(value: float) -> str:
+    from envtool.fs.sizes import format_limit
+
+    return format_limit(int(value))
+
+
+def _machine_shared_memory() -> int:
+    """Returns the bytes of shared memory, and of files in memory, on this whole machine."""
+    with open("/proc/meminfo", "rb", buffering=0) as file:
+        _, found, rest = file.read(1 << 14).partition(b"\nShmem:")
+    return _kilobytes(rest) * 1024 if found else 0
+
+
+def _anonymous_file(name: str, directory: int) -> dict[int, int]:
+    """Returns the bytes of an anonymous file by its inode; nothing for another descriptor."""
+    try:
+        if not os.readlink(name, dir_fd=directory).startswith("/memfd:"):
+            return {}
+        status = os.stat(name, dir_fd=directory)
+    except OSError:  # closed meanwhile
+        return {}
+    return {status.st_ino: status.st_blocks * 512}
+
+
 def _kilobytes(field: bytes | None) -> int:
     return int(field.split()[0]) if field else 0
 
@@ -297,9 +362,11 @@ def _describe_largest(table: ProcessTable, samples: list[ProcessSample]) -> str:
 
 
 def _describe_crowd(samples: list[ProcessSample]) -> str:
-    """Returns the name that most processes have: "sh (480 of 500)"."""
-    if not samples:
+    """Returns the name that most processes and threads have: "sh (480 of 500)"."""
+    counts: dict[str, int] = {}
+    for sample in samples:
+        counts[sample.name] = counts.get(sample.name, 0) + sample.threads
+    if not counts:
         return ""
-    names = [sample.name for sample in samples]
-    most = max(dict.fromkeys(names), key=names.count)
-    return f"{most} ({names.count(most)} of {len(names)})" if len(names) > 1 else most
+    most, total = max(counts, key=lambda name: counts[name]), sum(counts.values())
+    return f"{most} ({counts[most]} of {total})" if total > 1 else most

@@ -21,6 +21,7 @@ _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
 _MS_NODEV, _MS_REC, _MS_PRIVATE = 4, 0x4000, 0x40000
 OVERLAY_LIMIT = 500  # OVL_MAX_STACK of the kernel
+_LEAST_INODES = 10_000  # of a tmpfs, however small: what a container itself makes, and many empty files
 _namespaces: dict[tuple[object, ...], int] = {}
 _namespaces_lock = _thread.allocate_lock()
 
@@ -39,6 +40,12 @@ def new_filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) 
         raise OSError(error.errno, f"{kind}: {error.strerror}{_kernel_log(context)}") from None
     finally:
         os.close(context)
+
+
+def tmpfs_size(size: int) -> dict[str, str]:
+    """Returns the options of a tmpfs of `size` bytes (0: the kernel's default, half of the memory). Inodes are bounded
+    too: each takes about 1 KiB of the kernel's memory, which `size` does not count."""
+    return {"size": str(size), "nr_inodes": str(max(size >> 10, _LEAST_INODES))} if size else {}
 
 
 def _kernel_log(context: int) -> str:

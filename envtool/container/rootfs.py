@@ -190,8 +190,8 @@ def _stage(rootfs: Rootfs) -> None:
     """Mount the staging area and, in it, everything that was opened."""
     mounts.make_private()
     stage = next(path for path in _STAGING_DIRECTORIES if os.path.isdir(path))
-    size = {"size": str(rootfs.root[6])} if rootfs.root[6] else {}
-    mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **size), stage)
+    room = mounts.tmpfs_size(rootfs.root[6])
+    mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="0755", **room), stage)
     os.chdir(stage)
     os.mkdir("root")
     os.mkdir("skel")

@@ -260,11 +260,12 @@ class _Supervisor:
             result.status = 124
         elif result.exceeded is not None:
             result.status = 137
-        if self.limits is not None:
-            result.memory = max(result.memory, self.limits.memory)
         if self.receiver is not None:
             result.outputs, result.notes = self.receiver.finish()
             result.lost = result.lost or self.receiver.lost
+        if self.limits is not None:
+            result.memory = max(result.memory, self.limits.memory)
+            result.notes = (*result.notes, *self.limits.notes)
 
     def _handle_events(self, ready: list[int]) -> None:
         if self.sock.fileno() in ready and not self._receive_message():

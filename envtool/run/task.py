@@ -99,6 +99,7 @@ def _run_tracked(
                 network=request.network or group is not None or bool(lines),
                 scratch=request.scratch,
                 base=stack.layers[0].resolved.node.kind.name,
+                limits=request.limits,
                 programs=lambda: list_programs(stack),
             ).splitlines()
     return TaskResult(

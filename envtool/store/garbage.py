@@ -18,7 +18,7 @@ HOUR, DAY = 3600.0, 86400.0  # seconds
 MAX_UNUSED_AGE = 30 * DAY  # seconds that a result or a plan stays unused
 MAX_LOCK_AGE = DAY  # seconds after which the file of a lock that nobody holds is removed
 MAX_ANSWER_AGE = 180 * DAY  # seconds that an answer stays although nobody asks for it
-MAX_OUTPUT_NOTE_AGE = 60 * DAY  # seconds that the diff ID of a layer that was removed stays although unasked
+MAX_OUTPUT_NOTE_AGE = 60 * DAY  # seconds after which the diff ID of a removed layer goes, if no build needed it
 
 
 def find_garbage(store: Store, inventory: Inventory, now: float) -> list[str]:

@@ -43,7 +43,7 @@ class FakeRunner:
 
     Each program is also sent through JSON: AssertionError if another process would not get the same container.
     `called` has the names of the functions that were to be called as the root of containers. They are called in this
-    process, with its rights: files belong to whoever runs the test. Safe in threads.
+    process, with its rights: files belong to the user of the test. Safe in threads.
     """
 
     single_id: bool = True

@@ -48,7 +48,7 @@ def write_report(
 
 
 def _copy_files(tree: int, target: int, paths: Sequence[str]) -> None:
-    """Copies files so that the caller can read them, whoever their owner is."""
+    """Copies files of any owner, so that the caller can read them."""
     for path in paths:
         copy = f"/proc/self/fd/{target}/{path}"
         os.makedirs(os.path.dirname(copy), 0o755, exist_ok=True)

@@ -23,7 +23,13 @@ FILES = (
     'except OSError: time.sleep(30)"'
 )
 BOMBS = {
-    "memory": (MEMORY, "memory: 96MiB", "failed", 137, "of memory, and may have 96 MiB, most of it python3 (pid "),
+    "memory": (
+        MEMORY,
+        "memory: 96MiB",
+        "failed",
+        137,
+        "of memory, and may have 96 MiB; the largest process is python3 (pid ",
+    ),
     "pids": (FORKS, "pids: 60", "failed", 137, "started more than 60 processes: python3"),
     "disk": (DISK, "disk: 32MiB", "failed", 137, "filled its disk: what it writes may take 32 MiB"),
     "files": (FILES, "files: 64", "failed", 137, "has 64 files open in python3 (pid "),
@@ -85,6 +91,35 @@ def test_memory_of_many_small_processes_is_counted_together(place):
     assert result(done)["limit"] == "", "40 MiB and six times 4 MiB, though the resident sets are 260 MiB together"
     place.task(script.format(24), options="limits: {memory: 128MiB}")
     assert result(place.envtool("test", "--json"))["limit"] == "memory"
+    place.check_nothing_left()
+
+
+UNMAPPED = """python3 -c "
+import os, time
+file = os.memfd_create('x')
+for _ in range(400): os.write(file, bytes(1 << 20))
+time.sleep(30)"
+"""
+EMPTY_FILES = """python3 -c "
+import os
+os.chdir('/tmp')
+for number in range(400000): open(str(number), 'w').close()"
+"""
+UNCOUNTED = {"memory": (UNMAPPED, "memory: 64MiB"), "disk": (EMPTY_FILES, "disk: 20MB")}
+
+
+@pytest.mark.parametrize("limit", UNCOUNTED)
+def test_what_is_in_no_process_and_no_block_counts_too(place, limit):
+    """Memory that nobody has mapped, and files without content."""
+    script, option = UNCOUNTED[limit]
+    place.task(script, options=f"limits: {{{option}}}")
+    began = time.monotonic()
+    done = place.envtool("test", "--json")
+    assert time.monotonic() - began < 25
+    ended = result(done)
+    assert ended["outcome"] == "failed"
+    # a system call that a cgroup of v1 refuses fails at once: the task may end before it is ended
+    assert ended["limit"] == limit or "its memory reached the limit of 64 MiB (envtool.yaml:6:" in ended["message"]
     place.check_nothing_left()
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from envtool.build import failure_hints
+from envtool.model import Limit
 
 HERE = ("sh", "pytest", "make", "python3", "cat")
 
@@ -32,6 +33,22 @@ def test_the_rest_of_the_container():
     assert "read-only" in task(1, "touch: cannot touch '/usr/x': Read-only file system")
     assert not task(1, "Read-only file system", base="debian")
     assert "before this one" in failure_hints.build_failure_hint(127, "", kind="run", commands="", base="debian")
+
+
+def test_the_limit_that_the_spec_sets_is_named():
+    limits = {"memory": Limit(200 << 20, "envtool.yaml:6:9"), "files": Limit(100, "--limit files=100")}
+    space, files = "OSError: [Errno 28] No space left on device", "OSError: [Errno 24] Too many open files: '/'"
+    assert task(1, space, limits=limits) == (
+        "what it writes may take 100 MiB: a larger `memory` raises the limit (envtool.yaml:6:9)"
+    )
+    limits["disk"] = Limit(50_000_000, "envtool.yaml:7:9")
+    assert task(1, space, limits=limits) == (
+        "what it writes may take 50 MB: a larger `disk` raises the limit (envtool.yaml:7:9)"
+    )
+    assert task(1, files, limits=limits) == (
+        "a process may have 100 files open: a larger `files` raises the limit (--limit files=100)"
+    )
+    assert not task(1, files)
 
 
 def test_an_ordinary_failure_needs_no_advice():

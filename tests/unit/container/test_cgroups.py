@@ -182,6 +182,23 @@ def test_over_memory_of_v1(machine):
     made.close()
 
 
+def test_memory_that_was_refused(machine):
+    machine.v1()
+    made = cgroups.open_group(limits(memory=3 << 20), machine.sites())
+    directory = Path(made.directories["memory"])
+    assert not made.was_refused_memory()
+    (directory / "memory.failcnt").write_text("0\n")
+    assert not made.was_refused_memory()
+    (directory / "memory.failcnt").write_text("3\n")
+    assert made.was_refused_memory()
+    (directory / "memory.failcnt").unlink()
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 0\noom_kill 0\n")
+    assert not made.was_refused_memory(), "v2: caches were dropped, and that was enough"
+    (directory / "memory.events").write_text("max 7\noom 1\noom_kill 0\n")
+    assert made.was_refused_memory()
+    made.close()
+
+
 def test_a_cgroup_that_cannot_be_made_leaves_nothing(machine):
     parents = machine.v1()
     (parents["cpu"] / "cgroup.procs").chmod(0o600)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import limit_watch
+from envtool.container import cgroups, limit_watch
 from envtool.container.limit_watch import LimitWatch, ProcessTable
 
 MIB = 1 << 20
@@ -56,6 +56,24 @@ class Proc:
     def watch(self, **limits: float) -> tuple[LimitWatch, list[int]]:
         watch = LimitWatch({name: (value, f"envtool.yaml:1:{value:g}", True) for name, value in limits.items()})
         return watch, [self.descriptor]
+
+
+class Group(cgroups.Cgroup):
+    """A cgroup that says what a test wants."""
+
+    held = frozenset({"memory", "pids"})
+
+    def __init__(self, *, over_processes=False, refused=False) -> None:
+        self.over_processes, self.refused = over_processes, refused
+
+    def attach(self, process):
+        pass
+
+    def is_over_processes(self):
+        return self.over_processes
+
+    def was_refused_memory(self):
+        return self.refused
 
 
 @pytest.fixture
@@ -150,10 +168,57 @@ def test_too_many_processes(proc, monkeypatch):
     watch, watched = proc.watch(pids=8)
     assert watch.look(1, watched) is None
     proc.process(6)
-    assert watch.look(1, watched)[:5] == ("pids", 9, 8, "envtool.yaml:1:8", "bomb (4 of 5)")
+    assert watch.look(1, watched)[:5] == ("pids", 9, 8, "envtool.yaml:1:8", "bomb (8 of 9)")
     monkeypatch.setattr(limit_watch.syscalls, "MAX_PROCESSES", 9)
     watch, watched = proc.watch()
     assert watch.look(1, watched)[:4] == ("pids", 9, 9, ""), "the default"
+
+
+def test_a_crowd_that_has_ended_is_not_described(proc, monkeypatch):
+    """What a cgroup counted may be gone at the next look: the shell that is left is not what started too many."""
+    group = Group(over_processes=True)
+    monkeypatch.setattr(limit_watch, "_open_group", lambda limits: group)
+    watch, watched = proc.watch(pids=8)
+    proc.process(2, "sh")
+    assert watch.look(1, watched).process == ""
+    proc.process(3, "bomb", threads=7)
+    assert watch.look(1, watched).process == "bomb (7 of 8)"
+
+
+def test_memory_that_a_system_call_was_refused_is_noted(proc, monkeypatch):
+    """A write to a memfd, or read(2) into fresh memory, fails in place of waiting (cgroup v1): only a task that failed
+    looks at its end."""
+    group = Group(refused=True)
+    monkeypatch.setattr(limit_watch, "_open_group", lambda limits: group)
+    watch, watched = proc.watch(memory=100 * MIB)
+    assert (watch.look(1, watched), watch.notes) == (None, ())
+    assert watch.look(1, watched, ended=True) is None
+    assert watch.notes == ("its memory reached the limit of 100 MiB (envtool.yaml:1:1.04858e+08)",)
+
+
+def test_memory_that_nobody_has_mapped(monkeypatch):
+    """Anonymous files (memfd_create(2)) are in no process's memory; two descriptors of one count once."""
+    monkeypatch.setattr(limit_watch, "_open_group", lambda limits: None)
+    watch = LimitWatch({"memory": (40 * MIB, "here", True)})
+    unlimited = LimitWatch({})
+    script = (
+        "import os\nfile = os.memfd_create('lump')\nos.dup(file)\nos.write(file, b'x' * (48 << 20))\n"
+        "print('up', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "up\n"
+            exceeded = watch.look(os.getpid(), [])
+            assert (exceeded.limit, exceeded.limit_value) == ("memory", 40 * MIB)
+            assert exceeded.used >= 48 * MIB
+            assert watch.memory == exceeded.used
+            table = ProcessTable(os.getpid())
+            assert table.anonymous_files([limit_watch.ProcessSample(process.pid, "python3", 1, 0.0, 0)]) == 48 * MIB
+            assert unlimited.look(os.getpid(), []) is None
+        finally:
+            process.kill()
 
 
 def test_open_files_at_two_looks_in_a_row(proc, monkeypatch):
@@ -175,6 +240,7 @@ def test_a_full_disk_at_two_looks_in_a_row_or_at_the_end(proc, monkeypatch):
 
     class Status:
         f_blocks, f_bsize, f_bfree = 100, PAGE, 0
+        f_files, f_favail = 0, 0
 
         @property
         def f_bavail(self):
@@ -190,6 +256,10 @@ def test_a_full_disk_at_two_looks_in_a_row_or_at_the_end(proc, monkeypatch):
     assert watch.look(1, watched, ended=True).where.startswith("envtool.yaml")
     room[0] = 16
     watch, _ = proc.watch()
+    assert watch.look(1, watched, ended=True) is None
+    Status.f_files, Status.f_favail = 1000, 15
+    assert watch.look(1, watched, ended=True).limit == "disk", "inodes are used up"
+    Status.f_favail = 16
     assert watch.look(1, watched, ended=True) is None
     assert real(proc.descriptor)
 

@@ -279,6 +279,7 @@ def _encodings(value: bytes) -> Iterator[bytes]:
     yield value.hex().upper().encode()
 
 
+_JSON_SPECIALS = (rb"[<>&]", rb"[<>&'=]")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -292,9 +293,16 @@ def _escapes(value: bytes) -> Iterator[bytes]:
 
     text = value.decode("utf-8", "surrogateescape")
     for ascii_only in (True, False):
-        yield json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogateescape")
-    yield repr(text)[1:-1].encode("utf-8", "backslashreplace")
-    yield repr(value)[2:-1].encode()
+        written = json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogateescape")
+        yield written
+        yield written.replace(b"/", b"\\/")  # PHP
+        for special in _JSON_SPECIALS:  # Go; with an apostrophe, Java and Ruby
+            yield re.sub(special, lambda match: b"\\u%04x" % ord(match[0]), written)
+    for literal in (repr(text), ascii(text), repr(value)[1:]):
+        yield literal[1:-1].encode("utf-8", "backslashreplace")
+    yield re.sub(rb"[\x80-\xff]", lambda match: b"\\%03o" % ord(match[0]), value)  # C, and names in git
+    yield value.replace(b"'", b"''")  # SQL, YAML
+    yield value.replace(b'"', b'""')  # CSV
     for safe in ("", "/", "/:@!$&'()*+,;="):
         quoted = quote(value, safe=safe)
         yield quoted.encode()

@@ -115,6 +115,27 @@ def test_what_other_programs_make_of_it(secret, write):
             assert part not in text
 
 
+WRITERS = {
+    "go": lambda value: re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False)),
+    "ruby": lambda value: re.sub("[<>&'=]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value)),
+    "php": lambda value: json.dumps(value).replace("/", "\\/"),
+    "ascii": ascii,
+    "git": lambda value: "".join(chr(byte) if byte < 128 else f"\\{byte:03o}" for byte in value.encode()),
+    "sql": lambda value: value.replace("'", "''"),
+    "csv": lambda value: value.replace('"', '""'),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_quotes_of_other_languages(writer):
+    """The value has a character of each sort that one of them escapes."""
+    text = WRITERS[writer]("zq<K>&'\"w/Xé $v=%+\\ 73jd")
+    text = text.strip("'\"")
+    assert (
+        masked(["zq<K>&'\"w/Xé $v=%+\\ 73jd".encode()], [b"before ", text.encode(), b" after"]) == b"before *** after"
+    )
+
+
 def test_a_token_in_a_file_is_masked_alone():
     forms = SecretForms([NPMRC, ACCOUNT])
     assert forms.mask(b"Bearer npm_A1b2C3d4E5f6G7h8!") == b"Bearer ***!"

@@ -715,15 +715,18 @@ def test_kill_9_of_the_supervisor_takes_all(tree):
 
 def test_pid1_killed_is_seen(tree):
     def kill() -> None:
-        time.sleep(0.3)
-        for pid in processes():
-            try:
-                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            except OSError:  # it has ended meanwhile
-                continue
-            if any(line.startswith("NSpid") and line.endswith("\t1") for line in lines):
-                os.kill(pid, 9)
+        while not killed:
+            time.sleep(0.1)
+            for pid in processes():
+                try:
+                    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                except OSError:  # it has ended meanwhile
+                    continue
+                if running("98766") and any(line.startswith("NSpid") and line.endswith("\t1") for line in lines):
+                    os.kill(pid, 9)
+                    killed.append(pid)
 
+    killed: list[int] = []
     killer = threading.Thread(target=kill)
     killer.start()
     result = go(tree, "sleep 98766")

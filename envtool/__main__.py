@@ -3,6 +3,7 @@ line."""
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import sys
@@ -15,8 +16,8 @@ if __name__ == "__main__" and not sys.flags.safe_path:  # with `python -m`, modu
     del sys.path[0]
 
 
-def main() -> NoReturn:
-    """Runs the console script, and ends the process with its exit status."""
+def main() -> int:
+    """Runs the console script and returns its exit status."""
     arguments = sys.argv[1:]
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the caller closed it: its number must not be that of a file of ours
@@ -52,18 +53,21 @@ def main() -> NoReturn:
     # one at 50,000 takes 10 to 20 ms of `why` and `test`
     gc.set_threshold(200_000, 20, 20)
     gc.enable()
-    _end_process(run(arguments))
+    status = run(arguments)
+    if _thread._count():  # noqa: SLF001 - threading does not count those that start, or that _thread started
+        _end_process(status)
+    gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway
+    return status
 
 
 def _end_process(status: int) -> NoReturn:
-    """Ends this process as `multiprocessing` ends its own: waits for threads that are not daemons, calls what `atexit`
-    has, and does not take the interpreter apart. With daemon threads that still run (a service's, a log's), CPython
-    can crash there (https://docs.python.org/3/c-api/init.html#c.Py_FinalizeEx), after the result was printed."""
-    import atexit
-
+    """Ends this process, in which daemon threads still run (a service's, a log's), as `multiprocessing` ends its own:
+    waits for the other threads, calls what `atexit` has, and does not take the interpreter apart. CPython 3.11 can
+    crash there, after the result was printed, when a daemon thread has just started."""
     if threading := sys.modules.get("threading"):
         threading._shutdown()  # noqa: SLF001 - as multiprocessing.process does
-    atexit._run_exitfuncs()  # noqa: SLF001 - likewise
+    if atexit := sys.modules.get("atexit"):
+        atexit._run_exitfuncs()  # noqa: SLF001 - likewise
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

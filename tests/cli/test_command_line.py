@@ -451,6 +451,7 @@ def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
 ENDING = """
 import atexit, sys, threading, time
 from envtool import __main__ as command
+from envtool.cli import main
 
 def slow():
     time.sleep(0.2)
@@ -464,7 +465,9 @@ threading.Thread(target=slow).start()
 threading.Thread(target=starts_threads, daemon=True).start()
 atexit.register(lambda: print("atexit"))
 sys.stderr.write("no newline")
-command._end_process(7)
+main.main = lambda arguments: 7
+command.main()
+raise SystemExit("it returned")
 """
 
 

@@ -647,8 +647,16 @@ def test_timeout_terms_then_kills_everything(tree):
 
 def test_cancel_ends_and_collects(tree, project):
     read, write = os.pipe()
-    timer = threading.Timer(0.3, os.write, (write, b"x"))
-    timer.start()
+
+    def cancel() -> None:
+        for _ in range(600):
+            if running("98763"):
+                break
+            time.sleep(0.1)
+        os.write(write, b"x")
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     try:
         result = go(
             tree,
@@ -659,7 +667,7 @@ def test_cancel_ends_and_collects(tree, project):
             outputs_to=str(project),
         )
     finally:
-        timer.join()
+        canceller.join()
         os.close(read)
         os.close(write)
     assert result.exit.interrupted
@@ -715,7 +723,9 @@ def test_kill_9_of_the_supervisor_takes_all(tree):
 
 def test_pid1_killed_is_seen(tree):
     def kill() -> None:
-        while not killed:
+        for _ in range(600):
+            if killed:
+                break
             time.sleep(0.1)
             for pid in processes():
                 try:

@@ -37,6 +37,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
         project = ServiceProject(
             root=context.root,
             hidden=(
+                *call.hidden,  # first: whole directories
                 *source_files.list_hidden(context.root, context.cancel.reader, repositories),
                 *context.logs,
                 *git.hidden,

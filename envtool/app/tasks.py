@@ -70,8 +70,9 @@ def _run_in_envs(
     check_task_limits(selected, context.emit)
     secrets.read_for_tasks(selected, context)
     scheduler = Scheduler(project.graph, context)
+    stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
+    scheduler.check_limits(stacks)
     if request.expect_cached:
-        stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
         scheduler.start_pulls(stacks)
         _check_cached(project, stacks, scheduler)
     directory, note = rundir.open_run(spec.root)

@@ -150,7 +150,7 @@ def _run(
                 protected=context.files,
                 joins=place.namespaces if place else None,
             )
-            if call.needs and ended.error:
+            if call.needs and ended.error and not (ended.exceeded or ended.timed_out or ended.interrupted):
                 raise artefacts.placing_error(ended.error)
             if group:
                 group.await_failure(failed=ended.status != 0)

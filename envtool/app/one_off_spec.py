@@ -20,7 +20,7 @@ _HINT_LAYER = "for example `--with 'apt: [jq]'`"
 
 
 def spec_text(base: str, layers: Sequence[str], *, network: bool) -> str:
-    """Returns the spec that `--base BASE --with LAYER …` stands for. Raises UsageError for options that are none."""
+    """Returns the spec that `--base BASE --with LAYER …` stands for. Raises UsageError for wrong options."""
     entries: dict[str, yaml.Node] = {"base": _base_node(base)}
     if layers:
         nodes = [_mapping_node("--with", text, _HINT_LAYER) for text in layers]
@@ -70,14 +70,14 @@ def _base_node(text: str) -> yaml.Node:
 
 
 def _mapping_node(option: str, text: str, hint: str) -> yaml.Node:
-    """Returns the node of a text, whose scalars stay as they are written: `1.10` is no number here."""
+    """Returns the node of a text, whose scalars stay as they are written: `1.10` is text here."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UsageError(f"`{option} {text}` is not YAML: {problem}", code="usage.yaml", hint=hint) from error
     if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"`{option} {text}` is no mapping", code="usage.yaml", hint=hint)
+        raise UsageError(f"`{option} {text}` is not a mapping", code="usage.yaml", hint=hint)
     return node
 
 

@@ -26,6 +26,7 @@ from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.needed_tasks import NeededTask
+from envtool.run.outputs_of_run import OutputsOfRun
 from envtool.run.prepared_task import TaskCall
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
@@ -69,8 +70,9 @@ def _run_in_envs(
     check_task_limits(selected, context.emit)
     secrets.read_for_tasks(selected, context)
     scheduler = Scheduler(project.graph, context)
+    stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
+    scheduler.check_limits(stacks)
     if request.expect_cached:
-        stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
         scheduler.start_pulls(stacks)
         _check_cached(project, stacks, scheduler)
     directory, note = rundir.open_run(spec.root)
@@ -80,10 +82,12 @@ def _run_in_envs(
     needed: dict[TaskId, NeededTask] = {}
     try:
         with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
+            outputs = OutputsOfRun(context, {task_id: node.task.outputs for task_id, node in graph.nodes.items()})
 
             def run_task(node: TaskNode) -> Result:
-                call = _make_call(node, context, directory, artefacts, needed)
+                call = _hide_additions(_make_call(node, context, directory, artefacts, needed), outputs)
                 result, trace = _run_in_env(call, scheduler, needed, again=request.again and node.is_named)
+                outputs.add((call.env.name, call.task.name), result.outputs)
                 traces.extend([trace] if trace else [])
                 return result
 
@@ -140,6 +144,14 @@ def _make_call(
         needs=tuple(needed[need] for need in task.needs),
         artefacts_to=f"{artefacts}/{keys.digest([env.name, task.name])}" if node.is_needed and task.outputs else "",
     )
+
+
+def _hide_additions(call: TaskCall, outputs: OutputsOfRun) -> TaskCall:
+    """Returns a task that does not see what others have added to the project since the run began."""
+    files, places = outputs.hidden_from((call.env.name, call.task.name), call.task.needs)
+    if not files and not places:
+        return call
+    return call._replace(context=replace(call.context, logs=(*call.context.logs, *files)), hidden=places)
 
 
 def _write_fast_plan(

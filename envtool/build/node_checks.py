@@ -58,6 +58,20 @@ def names_secrets(node: Node) -> bool:
     return not node.of and isinstance(options, dict) and bool(options.get("secrets")) and "run" in options
 
 
+def has_limits(node: Node) -> bool:
+    """Returns whether the spec limits the build of a layer."""
+    return bool(getattr(node.spec, "limits", {}))  # a base has none
+
+
+def check_limits(node: Node) -> None:
+    """Raises SandboxError for a limit of a layer's build that must be enforced, and cannot be here. The build itself
+    has the notes about others."""
+    from envtool.build import limit_checks  # few layers have limits
+
+    limits = getattr(node.spec, "limits", {})
+    limit_checks.check_limits(f"{node.subject} `{node.spec.name}`", limits, lambda _: None, on_disk=True)
+
+
 def _check_input_patterns(context: Context, node: Node) -> None:
     """Raises SpecError for a required pattern that matches no file. Raises Interrupted."""
     wanted = resolution.project_inputs(node)

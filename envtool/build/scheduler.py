@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from envtool.build import node_checks, resolution
@@ -127,22 +127,29 @@ class Scheduler:
 
     # ---- stacks ----------------------------------------------------------------------------------------------------
 
-    def _read_secrets(self, env: str) -> None:
-        """Reads the secrets of the layers of an env that are not in the store. Raises SpecError, Interrupted."""
+    def check_limits(self, envs: Iterable[str]) -> None:
+        """Checks the limits of the layers of these envs that are not in the store. Raises SandboxError for one that
+        cannot be enforced here. With a team cache that waits until the layer is built after all."""
+        if self._context.share is None:
+            for env in envs:
+                for node in self._unbuilt(env, node_checks.has_limits):
+                    node_checks.check_limits(node)
+
+    def _unbuilt(self, env: str, select: Callable[[Node], bool]) -> list[Node]:
+        """Returns those selected layers of an env that are not in the store."""
         graph = self.known
         ids = graph.stacks[env]
-        if not any(node_checks.names_secrets(graph.nodes[node_id]) for node_id in ids):
-            return
+        if not any(select(graph.nodes[node_id]) for node_id in ids):
+            return []
         states = self._local.read(graph, ids)
         self._local.forget_unknown()  # nodes that are not known yet may be known when they are built
-        node_checks.check_secrets(
-            [graph.nodes[node_id] for node_id in ids if states[node_id].output is None], self._context
-        )
+        nodes = [graph.nodes[node_id] for node_id in ids if states[node_id].output is None]
+        return [node for node in nodes if select(node)]
 
     def stack(self, env: str) -> Stack:
         """Returns the whole stack of an env, and makes what is missing. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
-        self._read_secrets(env)
+        node_checks.check_secrets(self._unbuilt(env, node_checks.names_secrets), self._context)
         base = self._expand_parts(self.known.stacks[env][0])
         self.check([env])  # now the sublayers of its base, too
         self.start_pulls([env])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.errors import Problem, SpecError, UsageError
@@ -52,7 +53,10 @@ class SecretValues:
             except UsageError as error:
                 problems[Problem(where=use.where, message=error.message, code=error.code, hint=error.hint)] = None
         if problems:
-            raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
+            *others, last = sorted(problems, key=lambda problem: problem.where)
+            if line := self._access.allowed.all():
+                last = replace(last, hint="; ".join(filter(None, [last.hint, f"all of them: `{line}`"])))
+            raise SpecError((*others, last))
 
     def _read(self, subject: str, use: SecretUse) -> None:
         allowed = self._access.allowed
@@ -90,7 +94,7 @@ class SecretValues:
             raise _value_error(use, "is empty", "`optional: true` lets commands run without it")
         if len(value) > MAX_BYTES:
             raise _value_error(
-                use, f"has {len(value):,} bytes: more than {MAX_BYTES:,} are no secret",
+                use, f"has {len(value):,} bytes: a secret may have {MAX_BYTES:,}",
                 "encrypt the file, and let its key be the secret",
             )  # fmt: skip
 

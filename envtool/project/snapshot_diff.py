@@ -64,6 +64,11 @@ def changed_paths(before: Snapshot, after: Snapshot) -> set[str]:
     return touched
 
 
+def list_present(snapshot: Snapshot) -> list[str]:
+    """Returns the files of a snapshot, without those that git lists and that are missing."""
+    return [os.fsdecode(name) for name in _rows(snapshot)]
+
+
 def directory_states(snapshot: Snapshot) -> dict[bytes, State]:
     """Returns the states of the directories of a snapshot, with the project itself as "". Waits if one changed so
     recently that another change might not move its ctime. Raises OSError."""

@@ -13,6 +13,7 @@ learned_network  `--learn-network`: which envs learn, and what they reached
 machine_watches  The watches of this machine's files that all tasks of a run share
 needed_tasks     The tasks that a task needs, once they have passed, and what it sees of them
 network_tried    What a task that failed tried to reach outside, in words
+outputs_of_run   The files that tasks of this run add to the project, which the others do not see
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed

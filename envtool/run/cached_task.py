@@ -4,7 +4,7 @@ changed while it ran is recorded for the cache."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
+from envtool.project.snapshot_diff import list_present
 from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.known_commit import CommitDescription
@@ -291,7 +292,7 @@ class Recording:
         call, request, reach = self._task.call, self._task.request, self.reach
         assert reach is not None
         try:
-            after = take_snapshot(call.context)
+            after = self._snapshot_after(result)
             self._check_project(after, result)
             self._commit.confirm(after, reach.repositories)
             if not reach.is_unchanged(call.context):
@@ -314,9 +315,21 @@ class Recording:
             outputs_in=call.artefacts_to,
         )
 
+    def _snapshot_after(self, result: TaskResult) -> Snapshot:
+        """Returns the state of the project now, without what other tasks of the run have added meanwhile in places that
+        the task does not see. Raises NotCacheable, Interrupted."""
+        call = self._task.call
+        after = take_snapshot(call.context)
+        others = {*_find_below(after, call.hidden)} - {*result.outputs}
+        if not others:
+            return after
+        return take_snapshot(replace(call.context, logs=(*call.context.logs, *sorted(others))))
+
     def _check_project(self, after: Snapshot, result: TaskResult) -> None:
         """Raises NotCacheable if something but the task's outputs changed in the project; SnapshotError, OSError."""
         assert self._task.snapshot is not None
+        if appeared := _find_below(self._task.snapshot, self._task.call.hidden):
+            raise NotCacheable(f"{appeared[0]} was touched while it ran")
         if touched := snapshot_diff.changed_paths(self._task.snapshot, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             raise NotCacheable(f"{min(touched)}{more} was touched while it ran")
@@ -332,3 +345,9 @@ class Recording:
         if later not in (request, replace(request, view=after.digest)):
             raise NotCacheable("git's history changed while it ran")
         return later
+
+
+def _find_below(project: Snapshot, hidden: Sequence[str]) -> list[str]:
+    """Returns the files of a snapshot that are, or are in, one of the places that a task does not see."""
+    tops = tuple(f"{path}/" for path in hidden)
+    return [path for path in list_present(project) if f"{path}/".startswith(tops)] if tops else []

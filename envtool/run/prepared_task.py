@@ -35,6 +35,7 @@ class TaskCall(NamedTuple):
     outputs_to: str = ""  # the directory that gets its outputs; empty: the project
     needs: tuple[NeededTask, ...] = ()  # that have passed, and whose outputs it sees
     artefacts_to: str = ""  # a directory that is made for its outputs, where another task needs them
+    hidden: tuple[str, ...] = ()  # paths in the project where other tasks of the run leave outputs: it sees none
 
     @property
     def event_id(self) -> str:

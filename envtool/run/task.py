@@ -37,6 +37,7 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
         project = ServiceProject(
             root=context.root,
             hidden=(
+                *call.hidden,  # first: whole directories
                 *source_files.list_hidden(context.root, context.cancel.reader, repositories),
                 *context.logs,
                 *git.hidden,
@@ -149,7 +150,7 @@ def _run(
                 protected=context.files,
                 joins=place.namespaces if place else None,
             )
-            if call.needs and ended.error:
+            if call.needs and ended.error and not (ended.exceeded or ended.timed_out or ended.interrupted):
                 raise artefacts.placing_error(ended.error)
             if group:
                 group.await_failure(failed=ended.status != 0)

@@ -45,7 +45,7 @@ def declare_secret(work: SecretContext, name: str, node: YamlNode) -> None:
             work.problems.add(target, "a template in `secrets:`", code="template", hint="write the path out")
         elif not path.startswith("/") or len(parts) < 3 or {"", ".", ".."} & {*parts[1:]} or "\0" in path:
             hint = f"write the absolute path of a file, as in {DIRECTORY}/{name.rpartition('/')[2]}"
-            work.problems.add(target, f"`{path}` is no path for a secret", code="path", hint=hint)
+            work.problems.add(target, f"`{path}` is not a path for a secret", code="path", hint=hint)
         elif reserved:
             hint = f"{DIRECTORY} is a good place"
             work.problems.add(

@@ -108,7 +108,7 @@ def render_limits(problems: Problems, nodes: Iterable[YamlNode | None], render: 
                 continue  # the schema or the template has been reported
             number = parse_limit(name, text)
             if number is None:
-                message = f"`{text}` is no limit of `{name}`"
+                message = f"`{text}` is not a limit of `{name}`"
                 problems.add(value, message, code="limit", hint=_WRITE[name])
             else:
                 limits[name] = Limit(number, str(value.where))

@@ -166,6 +166,37 @@ def test_a_limit_that_cannot_be_enforced_is_an_error_before_anything_starts(plac
     assert "cannot be enforced here" in done.err
 
 
+def test_a_limit_of_a_layer_is_checked_before_anything_starts(place):
+    """Also those of other envs: no task has begun, and no layer is built."""
+    place.spec(
+        "layers:\n  big: {run: 'true # NONCE', limits: {disk: 8M}}\nenvs:\n"
+        "  first: {tasks: {test: echo ran}}\n  second: {layers: [big], tasks: {test: echo ran}}\n".replace(
+            "NONCE", place.token
+        )
+    )
+    done = place.envtool("test")
+    assert done.status == 3
+    assert "layer `big`: its limit `disk` (envtool.yaml:3:" in done.err
+    assert "ran" not in done.err + done.out
+    text = (place.project / "envtool.yaml").read_text()
+    (place.project / "envtool.yaml").write_text(text.replace("8M}", "8M, enforce: try}"))
+    done = place.envtool("test")
+    assert done.status == 0
+    assert done.err.count("cannot be enforced here") == 1
+
+
+def test_artefacts_that_do_not_fit_are_over_the_limit(place):
+    """The first step of the container puts them in place, and fails: what it reports is not what it was."""
+    place.spec(
+        "envs:\n  unit:\n    tasks:\n      make: {run: 'head -c 9000000 /dev/urandom > big', outputs: [big]}\n"
+        "      test: {run: 'true', needs: [make], limits: {disk: 4M}}\n"
+    )
+    done = place.envtool("test", "--json")
+    assert done.status == 1, done.said
+    ended = done.events[-1]["results"][-1]
+    assert (ended["outcome"], ended["limit"]) == ("failed", "disk"), done.said
+
+
 def test_processors(place):
     """A tenth of a processor: a second of work takes ten. Where there is no cgroup, that is an error."""
     place.task("true", env="limits: {pids: 50}")

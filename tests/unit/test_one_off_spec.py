@@ -46,9 +46,9 @@ def test_layers_stay_as_they_are_written():
         ("debian", [], "`--base debian`: `debian` needs a value", "for example `--base debian:trixie`"),
         ("debian:", [], "`--base debian:`: `debian` needs a value", "for example"),
         ("{image: a", [], "`--base {image: a` is not YAML: ", "for example"),
-        ("host", ["jq"], "`--with jq` is no mapping", "for example `--with 'apt: [jq]'`"),
+        ("host", ["jq"], "`--with jq` is not a mapping", "for example `--with 'apt: [jq]'`"),
         ("host", ["apt: [jq"], "`--with apt: [jq` is not YAML: ", "for example"),
-        ("host", [""], "`--with ` is no mapping", "for example"),
+        ("host", [""], "`--with ` is not a mapping", "for example"),
         ("host", ["a: 1\n---\nb: 1"], "is not YAML: ", "for example"),
     ],
 )

@@ -103,11 +103,11 @@ def test_an_error_has_its_place(text, place, message, hint):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("rel/path", "`rel/path` is no path for a secret"),
-        ("/", "`/` is no path for a secret"),
-        ("/top", "`/top` is no path for a secret"),
-        ("/run/../etc/x", "`/run/../etc/x` is no path for a secret"),
-        ("/run/secrets/", "`/run/secrets/` is no path for a secret"),
+        ("rel/path", "`rel/path` is not a path for a secret"),
+        ("/", "`/` is not a path for a secret"),
+        ("/top", "`/top` is not a path for a secret"),
+        ("/run/../etc/x", "`/run/../etc/x` is not a path for a secret"),
+        ("/run/secrets/", "`/run/secrets/` is not a path for a secret"),
         ("/proc/1/mem", "no secret can be at /proc/1/mem: /proc is not its place"),
         ("/dev/null", "no secret can be at /dev/null: /dev is not its place"),
         ("/project/token", "no secret can be at /project/token: /project is not its place"),

@@ -131,8 +131,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`.
 
     In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried nearly everything already, a test that is not
-    marked `every_caller` is tried as one of the callers, and `any_caller` not at all. What is `dear` is shared
-    between the two.
+    marked `every_caller` is tried as one of the callers, every second case at all, and `any_caller` not at all. What is
+    `dear` is shared between the two.
     """
     second = "ENVTOOL_CALLERS" in os.environ and not LONG
     if not LONG:
@@ -155,8 +155,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for name in sorted({name for name, _ in groups}):
         parts = [(key, group) for key, group in groups.items() if key[0] == name]
         one = any(parts[0][1][0].get_closest_marker(word) for word in ("one_caller", "dear"))
-        chosen = parts
         marker = parts[0][1][0].get_closest_marker("sampled")
+        whole = not second or marker or parts[0][1][0].get_closest_marker("dear")
+        chosen = [part for part in parts if whole or random.Random(f"{SEED} half {part[0]}").randrange(2)]
         battery = _batteries.setdefault(name, Battery(drawn=True)) if one or marker else Battery()
         battery.of += sum(len(group) for _, group in parts)
         for key, group in chosen:

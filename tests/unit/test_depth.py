@@ -97,3 +97,33 @@ def test_dear(case):
     second = tried(text=cases, ENVTOOL_CALLERS="root single")
     assert 0 < len(first) < len(second)
     assert sorted(first + second) == sorted(f"tried-{case}" for case in range(60))
+
+
+def test_the_second_run_tries_every_second_case_of_what_the_first_has_tried(tmp_path):
+    cases = """
+import pytest
+
+CALLERS = pytest.mark.parametrize("caller", ["root", "single"])
+CASES = pytest.mark.parametrize("case", range(60))
+
+@CALLERS
+@CASES
+def test_some(caller, case):
+    print(f"some-{case}.")
+
+@CALLERS
+@CASES
+@pytest.mark.every_caller
+def test_all(caller, case):
+    print(f"all-{caller}-{case}.")
+"""
+
+    def tried(seed: str) -> list[str]:
+        said = run(tmp_path, text=cases, ENVTOOL_SEED=seed, ENVTOOL_DEPTH="", ENVTOOL_CALLERS="root single")
+        assert len({*re.findall(r"all-\w+-\d+", said)}) == 120
+        return re.findall(r"some-\d+", said)
+
+    one, two = tried("one"), tried("two")
+    assert len(one) == len({*one})
+    assert 15 < len(one) < 45
+    assert {*one} != {*two}

@@ -22,6 +22,7 @@ from envtool.container import sync_disk
 from envtool.errors import EnvtoolError, Interrupted, ResolveError, SandboxError
 from envtool.events import Finished, Started
 from envtool.store import layers
+from tests.depth import examples
 from tests.unit.build.fakes import FakeShare, World, builds, content
 
 BASES, LAYERS = ("plain9", "img9"), ("ant9", "bee9", "cat9", "dog9")  # in no other text
@@ -256,8 +257,9 @@ def mended(run):
     check_once(run, before, since)
 
 
+@pytest.mark.any_caller
 @settings(
-    max_examples=50,
+    max_examples=examples(25, 1000),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -28,6 +28,7 @@ from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.needed_tasks import NeededTask
 from envtool.run.outputs_of_run import OutputsOfRun
 from envtool.run.prepared_task import TaskCall
+from envtool.run.record_queue import RecordQueue
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
 from envtool.spec.select_envs import stack_names
@@ -80,12 +81,14 @@ def _run_in_envs(
         context.emit(Noted(text=note))
     traces: list[cached_task.CachedResult] = []
     needed: dict[TaskId, NeededTask] = {}
+    records = None if any(node.task.outputs for node in graph.nodes.values()) else RecordQueue(context, traces.append)
     try:
         with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
             outputs = OutputsOfRun(context, {task_id: node.task.outputs for task_id, node in graph.nodes.items()})
 
             def run_task(node: TaskNode) -> Result:
                 call = _hide_additions(_make_call(node, context, directory, artefacts, needed), outputs)
+                call = call._replace(record_later=records.add if records else None)
                 result, trace = _run_in_env(call, scheduler, needed, again=request.again and node.is_named)
                 outputs.add((call.env.name, call.task.name), result.outputs)
                 traces.extend([trace] if trace else [])
@@ -93,6 +96,8 @@ def _run_in_envs(
 
             graph_run = GraphRun(graph, context, run_task, jobs=request.jobs, fail_fast=request.fail_fast)
             results = tuple(graph_run.run(cancel, grace).values())
+        if records is not None:
+            records.finish()
     finally:
         rundir.close_run(spec.root, directory)
     for text in find_overwritten_outputs(_written_outputs(results, traces)):

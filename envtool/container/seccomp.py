@@ -8,6 +8,7 @@ ids (chown, setuid …) succeed without effect, as in Charliecloud: so packages 
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 
@@ -137,6 +138,7 @@ def _device(index: int) -> bytes:
     return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
 
 
+@functools.cache
 def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
     """Returns the filter of a container. `single`: chown and its kin answer 0 without effect (and so does mknod of
     devices). `sync` False: fsync and its kin too. The calls in `ask` are answered by the process that listens

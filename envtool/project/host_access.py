@@ -318,7 +318,8 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def select_variables(patterns: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the caller's variables that `pass:` matches. `check_passing` decides whether they may be passed."""
-    return {name: value for name, value in environ.items() if matches(name, patterns)}
+    patterns = tuple(patterns)
+    return {name: value for name, value in environ.items() if matches(name, patterns)} if patterns else {}
 
 
 def passable_variables(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:

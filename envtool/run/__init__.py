@@ -17,6 +17,7 @@ outputs_of_run   The files that tasks of this run add to the project, which the 
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
+record_queue     Records the tasks of one run after they have ended, in batches
 restore          Restores the log, the statement and the outputs of a cached result
 result           The Result of one task of one env
 result_cache     The local cache, the team's and none, behind one interface: find and store

@@ -20,6 +20,7 @@ from envtool.run import provenance, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.known_commit import CommitDescription
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
+from envtool.run.record_queue import Moment
 from envtool.run.restore import restore_result
 from envtool.run.result import Result
 from envtool.run.result_cache import NotCacheable, RecordedRun
@@ -68,8 +69,9 @@ class CachedResult(NamedTuple):
 def run_task_cached(
     call: TaskCall, stacks: Stacks, *, again: bool, run: RunTask = run_task
 ) -> tuple[Result, CachedResult | None]:
-    """Returns the stored result of a task, or runs the task and stores its result. `again` runs it in any case. Raises
-    what building the stack and starting the container raise."""
+    """Returns the stored result of a task, or runs the task and stores its result; where it is recorded later,
+    the second value is None. `again` runs it in any case. Raises what building the stack and starting the container
+    raise."""
     known = None if again or call.env.has_outside else _prepare_known(call, stacks)
     if known and (answer := _find(known)):
         return answer
@@ -113,12 +115,19 @@ def _run(
         services=task.request.services,
         describe=lambda: recording.describe_commit(result),
     )
-    try:
-        stored = task.cache().store(recording.finish(result, statement))
-    except NotCacheable as error:
-        _report_not_cached(call, error.reason)
-        return report, None
-    return report, _to_cached(task, stored) if stored else None
+
+    def record(moment: Moment) -> CachedResult | None:
+        try:
+            stored = task.cache().store(recording.finish(result, statement, moment))
+        except NotCacheable as error:
+            _report_not_cached(call, error.reason)
+            return None
+        return _to_cached(task, stored) if stored else None
+
+    if call.record_later is None:
+        return report, record(Moment(call.context))
+    call.record_later(record)
+    return report, None
 
 
 def _is_staged(call: TaskCall) -> bool:
@@ -284,18 +293,19 @@ class Recording:
         before = self._task.snapshot if self.reach is not None and not result.outputs else None
         return self._commit.describe(before, self.reach.repositories if self.reach is not None else None)
 
-    def finish(self, result: TaskResult, statement: bytes = b"") -> RecordedRun:
-        """Returns the record of a task that passed, with its provenance. Raises NotCacheable if another program touched
-        the project, git's history or this machine's files meanwhile, or if one of them cannot be read."""
+    def finish(self, result: TaskResult, statement: bytes, moment: Moment) -> RecordedRun:
+        """Returns the record of a task that passed, with its provenance. `moment` is one after the task has ended.
+        Raises NotCacheable if another program touched the project, git's history or this machine's files between, or
+        if one of them cannot be read."""
         if self._refusal is not None:
             raise self._refusal
         call, request, reach = self._task.call, self._task.request, self.reach
         assert reach is not None
         try:
-            after = self._snapshot_after(result)
+            after = self._snapshot_after(result, moment)
             self._check_project(after, result)
             self._commit.confirm(after, reach.repositories)
-            if not reach.is_unchanged(call.context):
+            if not reach.is_unchanged(call.context, moment.machine):
                 raise NotCacheable("this machine's own system changed while it ran")
             git = reach.git(call.context)
             requests, manifests = [request], {request.view: self._manifest}
@@ -315,11 +325,11 @@ class Recording:
             outputs_in=call.artefacts_to,
         )
 
-    def _snapshot_after(self, result: TaskResult) -> Snapshot:
-        """Returns the state of the project now, without what other tasks of the run have added meanwhile in places that
+    def _snapshot_after(self, result: TaskResult, moment: Moment) -> Snapshot:
+        """Returns the state of the project at a moment, without what other tasks of the run have added meanwhile in places that
         the task does not see. Raises NotCacheable, Interrupted."""
         call = self._task.call
-        after = take_snapshot(call.context)
+        after = moment.snapshot()
         others = {*_find_below(after, call.hidden)} - {*result.outputs}
         if not others:
             return after

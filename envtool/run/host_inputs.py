@@ -112,14 +112,14 @@ class HostInputs:
             raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
         return history.digest
 
-    def is_unchanged(self, context: Context) -> bool:
+    def is_unchanged(self, context: Context, compared: host_state.ComparedStates) -> bool:
         """Returns whether the files of this machine that the task opened, or what prepared its services, are unchanged
-        since it began."""
+        since it began. `compared` compares after the task has ended."""
         if self._machine is None:
             return True
         prepared = [answer_cache.get(context.store, opened_files_question("layer", key)) for key in self._states]
         opened = _merge_opened([self.opened, *prepared])
-        return host_state.are_decisive_unchanged(self._machine.states, self._machine.trees, opened)
+        return compared.are_decisive_unchanged(self._machine.states, self._machine.trees, opened)
 
     def note(self, key: str, context: Context) -> None:
         """Stores which files of this machine were opened for the result of this key."""

@@ -48,23 +48,51 @@ def decisive_states(states: Mapping[str, int], trees: Iterable[str], opened: fro
     return index.always | index.of_opened(opened)
 
 
-def are_decisive_unchanged(states: Mapping[str, int], trees: Iterable[str], opened: frozenset[str] | None) -> bool:
-    """Returns what `is_unchanged` returns for those of the states that decide a task: see `decisive_states`."""
-    if opened is None:
-        return is_unchanged(*pack(states))
-    index = _index_of(states, trees)
-    return is_unchanged(*index.packed_always()) and is_unchanged(*pack(index.of_opened(opened)))
+class ComparedStates:
+    """Compares states with the machine, each once: all answers are of one moment, after the first question."""
+
+    def __init__(self) -> None:
+        self._index: _StateIndex | None = None
+        self._answers: dict[str, bool] = {}
+
+    def are_decisive_unchanged(
+        self, states: Mapping[str, int], trees: Iterable[str], opened: frozenset[str] | None
+    ) -> bool:
+        """Returns what `is_unchanged` returns for those of the states that decide a task: see `decisive_states`."""
+        if opened is None:
+            return is_unchanged(*pack(states))
+        index, answers = _index_of(states, trees), self._answers
+        if self._index is not index:
+            self._index = index
+            answers.clear()
+            answers[""] = is_unchanged(*index.packed_always())
+        for runtime in index.runtimes_of(opened):
+            if (name := f"{runtime}/") not in answers:
+                answers[name] = is_unchanged(*pack(index.large[runtime]))
+            if not answers[name]:
+                return False
+        for path in opened - answers.keys():
+            answers[path] = path not in states or _has_ctime(path, states[path])
+        return answers[""] and all(answers[path] for path in opened)
+
+
+def _has_ctime(path: str, ctime: int) -> bool:
+    try:
+        return os.lstat(path).st_ctime_ns == ctime
+    except OSError:
+        return False
 
 
 class _StateIndex:
     """States, sorted by what they decide: `always`, and by runtime the directories that decide only if something of the
     runtime was opened."""
 
-    __slots__ = ("_packed", "always", "large", "states")
+    __slots__ = ("_packed", "_runtimes", "always", "large", "states")
 
     def __init__(self, states: Mapping[str, int], trees: Iterable[str]) -> None:
         self.states = states
         self._packed: tuple[bytes, bytes] | None = None
+        self._runtimes: dict[str, str] = {}  # of files that tasks opened
         self.always: dict[str, int] = {}
         self.large: dict[str, dict[str, int]] = {}
         directories = {*trees}
@@ -89,13 +117,20 @@ class _StateIndex:
             self._packed = pack(self.always)
         return self._packed
 
+    def runtimes_of(self, opened: frozenset[str]) -> set[str]:
+        """Returns the large runtimes that these files are in."""
+        if not self.large:
+            return set()
+        known = self._runtimes
+        for path in opened - known.keys():
+            known[path] = _runtime(path)
+        return {known[path] for path in opened} & self.large.keys()
+
     def of_opened(self, opened: frozenset[str]) -> dict[str, int]:
         """Returns the states that decide a task because it opened these files, with some that always do."""
         decisive: dict[str, int] = {}
-        for runtime, directories in self.large.items():
-            inside = f"{runtime}/"  # of more than one directory: it has all components that _runtime returns
-            if any(path.startswith(inside) or path == runtime for path in opened):
-                decisive.update(directories)
+        for runtime in self.runtimes_of(opened):
+            decisive.update(self.large[runtime])
         decisive.update((path, self.states[path]) for path in opened if path in self.states)
         return decisive
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
@@ -36,6 +36,8 @@ class TaskCall(NamedTuple):
     needs: tuple[NeededTask, ...] = ()  # that have passed, and whose outputs it sees
     artefacts_to: str = ""  # a directory that is made for its outputs, where another task needs them
     hidden: tuple[str, ...] = ()  # paths in the project where other tasks of the run leave outputs: it sees none
+    # takes what records it after it has ended (record_queue.py); None: it is recorded at once
+    record_later: Callable[[Callable[[Any], Any]], None] | None = None
 
     @property
     def event_id(self) -> str:

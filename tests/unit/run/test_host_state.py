@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,12 @@ def by_the_rule(states, trees, opened):
     return {path: state for path, state in states.items() if counts(path)}
 
 
-@given(st.dictionaries(PATHS, st.integers(), max_size=20), st.frozensets(PATHS, max_size=10), st.booleans(), st.data())
+@given(
+    st.dictionaries(PATHS, st.integers(0, 1 << 62), max_size=20),
+    st.frozensets(PATHS, max_size=10),
+    st.booleans(),
+    st.data(),
+)
 def test_it_is_the_rule_path_by_path(states, trees, big, data):
     if big:
         deep = {f"{path}/{name}/x": 1 for path in BIG for name in ("f", "g")}
@@ -41,3 +48,24 @@ def test_it_is_the_rule_path_by_path(states, trees, big, data):
     assert decisive_states(states, trees, opened) == by_the_rule(states, trees, opened)
     assert decisive_states(states, trees, opened) == by_the_rule(states, trees, opened), "of the same machine again"
     assert decisive_states(states, trees, None) == states
+    compared, differing = host_state.ComparedStates(), data.draw(st.frozensets(st.sampled_from([*states, "/x"])))
+
+    def compare(names, packed):
+        """A machine on which these paths have other ctimes."""
+        assert packed == host_state.pack({path: states[path] for path in _paths(names)})[1]
+        return differing.isdisjoint(_paths(names))
+
+    expected = [differing.isdisjoint(by_the_rule(states, trees, files)) for files in (opened, frozenset(), opened)]
+    with (
+        mock.patch.object(host_state, "is_unchanged", compare),
+        mock.patch.object(
+            host_state, "_has_ctime", lambda path, ctime: ctime == states[path] and path not in differing
+        ),
+    ):
+        answers = [compared.are_decisive_unchanged(states, trees, files) for files in (opened, frozenset(), opened)]
+        assert answers == expected
+        assert compared.are_decisive_unchanged(states, trees, None) == differing.isdisjoint(states)
+
+
+def _paths(names):
+    return names.decode().split("\0")[:-1]

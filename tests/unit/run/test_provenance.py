@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import jsonschema_rs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envtool.api import Base, Fetch
 from envtool.build.scheduler import Stack
@@ -202,3 +204,14 @@ def test_services_and_allowed_hosts_are_in_it(run):
     assert (layer["name"], layer["digest"]) == ("service db 1", {"sha256": "b" * 64})
     assert "hidden" not in json.dumps(statement)
     assert jsonschema_rs.is_valid(SCHEMA, statement)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+)
+
+
+@given(_JSON)
+def test_the_text_is_that_of_json(value):
+    assert provenance.format_statement(value) == json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -16,6 +16,7 @@ from envtool.model import Command, Prepare, ReadyCheck, Service
 from envtool.run import prepared_states, task_services
 from envtool.run.cached_task import run_task_cached
 from envtool.run.host_inputs import HostInputs
+from envtool.run.host_state import ComparedStates
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import stack_names
 from envtool.testing import FakeRunner
@@ -243,7 +244,7 @@ def test_files_of_this_machine_that_prepared_services_count_too(place, tmp_path)
         reach = HostInputs(stack, context, states=("s",))
         reach.opened = (str(files[0]),)
         file.write_text("2")
-        return reach.is_unchanged(context)
+        return reach.is_unchanged(context, ComparedStates())
 
     assert [unchanged_after(file) for file in files] == [False, False, False], "nothing is known of the state"
     answer_cache.put(context.store, opened_files_question("layer", "s"), [str(files[1])])

@@ -1,0 +1,104 @@
+"""Records the tasks of one run after they have ended, in batches, beside those that still run.
+
+What a task is recorded with (the project's files, this machine's) must not have changed from before its start to after
+its end. A look at all of them that begins after several tasks have ended serves each of those tasks: unchanged since
+before a task began, and now, is unchanged while it ran (decision 0159). For 200 trivial tasks one look for each of
+them took 4 ms, and two calls of git.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from envtool.errors import Interrupted
+from envtool.run.host_state import ComparedStates
+from envtool.run.prepared_task import take_snapshot
+from envtool.run.result_cache import NotCacheable
+
+if TYPE_CHECKING:
+    from envtool.build.context import Context
+    from envtool.project.snapshot import Snapshot
+
+T = TypeVar("T")
+
+BATCH_SECONDS = 0.1  # from the beginning of one batch to that of the next
+
+
+class Moment:
+    """What is read once for all tasks of a batch, at the first question: the tasks have ended by then."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._snapshot: Snapshot | NotCacheable | None = None
+        self.machine = ComparedStates()
+
+    def snapshot(self) -> Snapshot:
+        """Returns the state of the project. Raises NotCacheable if there is none, Interrupted."""
+        if self._snapshot is None:
+            try:
+                self._snapshot = take_snapshot(self._context)
+            except NotCacheable as error:
+                self._snapshot = error
+        if isinstance(self._snapshot, NotCacheable):
+            raise NotCacheable(self._snapshot.reason)
+        return self._snapshot
+
+
+class RecordQueue(Generic[T]):
+    """Calls the functions that record tasks, in one thread, which starts with the first of them. `keep` gets what they
+    return, but for None."""
+
+    def __init__(self, context: Context, keep: Callable[[T], None]) -> None:
+        self._context, self._keep = context, keep
+        self._changed = threading.Condition()
+        self._waiting: list[Callable[[Moment], T | None]] = []
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def add(self, record: Callable[[Moment], T | None]) -> None:
+        """Adds a task, which has ended. Called by any thread."""
+        with self._changed:
+            self._waiting.append(record)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="records", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def finish(self) -> None:
+        """Waits until all tasks are recorded; those that an interrupt keeps from it are left out. Raises the first
+        error of another sort."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        began = -BATCH_SECONDS
+        while batch := self._next_batch(began):
+            began = time.monotonic()
+            moment = Moment(self._context)
+            for record in batch:
+                try:
+                    if (cached := record(moment)) is not None:
+                        self._keep(cached)
+                except Interrupted:
+                    pass
+                except BaseException as error:
+                    self._error = self._error or error
+
+    def _next_batch(self, began: float) -> list[Callable[[Moment], T | None]]:
+        """Waits for tasks, and returns all that wait; none at the end. `began` is when the last batch did."""
+        with self._changed:
+            while not self._ending and (
+                not self._waiting or (remaining := began + BATCH_SECONDS - time.monotonic()) > 0
+            ):
+                self._changed.wait(remaining if self._waiting else None)
+            batch, self._waiting = self._waiting, []
+            return batch

@@ -101,7 +101,7 @@ def open_for_building(
     request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True, needed: bool = False
 ) -> Iterator[OpenProject]:
     """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache, and ends the
-    watches of this machine. Raises as open_project."""
+    watches of this machine and what runs containers. Raises as open_project."""
     from envtool.run import machine_watches  # verbs that only look need none
 
     project = open_project(request, emit, cancel, parts=parts, needed=needed)
@@ -113,6 +113,7 @@ def open_for_building(
         if cancel.is_set():  # the process may be ended before its garbage collector releases the leases
             project.context.leases.close()
         machine_watches.close_watches(project.context.shared)
+        project.context.runner.close()
 
 
 def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

@@ -7,9 +7,12 @@ rootfs_operations   the list of operations that make a container's file systems,
 runner              what builds and tasks need of a machine, as a protocol, and this machine's kernel as one
 started             a container that runs, and what can be known of it from outside: sockets, files, usage
 supervisor          runs one container to its end: starts it, answers it, enforces deadlines, reaps it
+fork_server         a small process that forks the processes of containers, in place of a large one
+ending              ends a container at its deadline, at a limit, after an interrupt
 limit_watch         looks at what a container uses while it runs, and says which limit it is over
 cgroups             one cgroup for a container with limits: v1, v2, or a scope of systemd
 pid1                the first process inside: has the mounts made, runs the steps, reaps their children
+step_user           becomes the user of a step, as the stack's own files name them
 execution           runs a further command in a container that runs: the handle, and the request to pid 1
 enterable_init      pid 1 of a container that can be entered: serves such requests while its steps run
 join                makes a container in the network, IPC or UTS namespace of another one

@@ -28,24 +28,6 @@ _LINGER_MILLISECONDS = 100  # between two looks at a group; that a child has end
 _SIGNAL_SIZE = 128  # bytes of a struct signalfd_siginfo, of which the first four are the number
 
 
-def functions(program: dict[str, Any], joins: join.Namespaces | None, *, held: bool) -> dict[str, Any]:
-    """Returns what a program needs, as `supervisor.run` runs it, to be entered (`held`), and to join namespaces. Raises
-    ValueError for a program that cannot.
-    """
-    found: dict[str, Any] = {}
-    if held:
-        found["init"] = EnterableInit
-        if program["user"] == "root":
-            from envtool.fs.passwd import explain_unmapped, find_user
-
-            found |= {"find": find_user, "lacking": explain_unmapped}
-    if joins is not None:
-        if program["network"] and "network" in joins.descriptors:
-            raise ValueError("a container has this machine's network, or another container's, not both")
-        found |= {"joins": dict(joins.descriptors), "join": join.enter_namespaces}
-    return found
-
-
 def _has_group(number: int) -> bool:
     """Whether a process group still has processes."""
     try:
@@ -270,7 +252,7 @@ class EnterableInit(pid1.Init):
         master = terminal = -1
         try:
             if request.window >= 0:
-                master, terminal = pid1.open_pty(user=self.program["user"] == "user")
+                master, terminal = syscalls.open_pty(userns.TASK_UID if self.program["user"] == "user" else -1)
                 execution.set_window(master, request.window)
             rights = []
             if master >= 0:

@@ -204,7 +204,7 @@ def _send(supervisor: RunningContainer, message: bytes, rights: bytes) -> bool:
     with supervisor.lock:  # the socket may be closed by another thread
         result = supervisor.result
         running = supervisor.up and not (supervisor.ended or result.interrupted or result.timed_out)
-        if "init" not in supervisor.program or not running:
+        if not supervisor.program["held"] or not running:
             return False
         supervisor.sock.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], _socket.MSG_DONTWAIT)
         return True

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envtool.container.limit_watch import Exceeded
 
+COLLECT_SECONDS = 600.0  # seconds from "end" to "done": outputs are copied back
+HURRY_SECONDS = 0.8  # the same after an interrupt
 _MAX_VALUES = 8  # values
 # The messages that may follow each message. Each comes once; "error" may come at any time.
 _NEXT = {

@@ -70,8 +70,7 @@ def run_helper(
         root = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
         joined = program["join"](program["joins"], ids, program["user"]) if "joins" in program else 0
         try:
-            own = _NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET)
-            syscalls.unshare(own & ~joined)
+            syscalls.unshare((_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET)) & ~joined)
         except OSError as error:
             raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
@@ -140,8 +139,7 @@ def traceback_summary(error: BaseException) -> str:
     """
     if not _DEBUG:
         return ""
-    lines = []
-    traceback = error.__traceback__
+    lines, traceback = list[str](), error.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code
         lines.append(f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno} {code.co_name}")
@@ -162,7 +160,7 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
         syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
-        terminal = _send_pty(sock, user=program["user"] == "user") if program.get("terminal") else -1
+        terminal = _send_pty(program, sock) if program.get("terminal") else -1
         init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
             program["varied"].begin()
@@ -223,20 +221,9 @@ def _forbid_imports() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
 
 
-def open_pty(*, user: bool) -> tuple[int, int]:
-    """Make a pty of the container's own devpts. Returns its master and its slave."""
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
-    number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
-    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    if user:
-        os.fchown(slave, userns.TASK_UID, -1)
-    return master, slave
-
-
-def _send_pty(sock: int, *, user: bool) -> int:
+def _send_pty(program: dict[str, Any], sock: int) -> int:
     """Make a pty and send its master to the supervisor. Returns the slave."""
-    master, slave = open_pty(user=user)
+    master, slave = syscalls.open_pty(userns.TASK_UID if program["user"] == "user" else -1)
     messages.send(sock, [master], "pty")
     os.close(master)
     os.read(sock, 1)  # the supervisor has set the window size
@@ -369,17 +356,17 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
 
 def _restrict(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any]) -> None:
     if program["user"] == "root":
-        user = _become_step_user(program, ids, step) if "user" in step else 0
+        user = program["become_user"](ids, step) if "user" in step else 0
         _drop_capabilities(0 if user else DOCKER_CAPABILITIES)
         _load_filter(program, program["seccomp_single" if ids.mode == "single" else "seccomp"])
         return
     if ids.mode != "single":
-        _change_ids(userns.TASK_UID, userns.TASK_UID, [])
+        change_ids(userns.TASK_UID, userns.TASK_UID, [])
     _drop_capabilities(0)
     _load_filter(program, program["seccomp"])
 
 
-def _change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
+def change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
     """Change the ids and keep the capabilities for the moment: as long as this process has any, a step of the same id
     may not look into it, though the change of ids may have made it dumpable (fs.suid_dumpable=1).
     """
@@ -392,32 +379,6 @@ def _change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> N
 def _drop_capabilities(capabilities: int) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_capabilities(capabilities)
-
-
-def _become_step_user(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any]) -> int:
-    """Become the user of a step, by the stack's own passwd and group files. Returns the user's id."""
-    try:
-        user = program["find"](step["user"], rootfs.read_etc_file("/etc/passwd"), rootfs.read_etc_file("/etc/group"))
-    except Exception as error:
-        _exit_refused(str(error))
-    if ids.mode != "single":
-        try:
-            _change_ids(user.uid, user.gid, user.groups)
-        except OSError as error:
-            reason = program["lacking"](user.uid, user.gid) or error.strerror
-            _exit_refused(f"user {step['user']} (id {user.uid}, group {user.gid}): {reason}")
-    elif user.uid:
-        _exit_refused(
-            f"user `{step['user']}` (id {user.uid}) is not root, and containers here have a single user id:"
-            " `envtool doctor` says how to have more"
-        )
-    step["env"].setdefault("HOME", user.home)
-    return int(user.uid)
-
-
-def _exit_refused(text: str) -> NoReturn:
-    os.write(2, f"envtool: {text}\n".encode())
-    os._exit(126)
 
 
 def _load_filter(program: dict[str, Any], code: bytes) -> None:

@@ -38,7 +38,7 @@ def spawn(code: str, given: tuple[int, int, int], read: int) -> int:
         # A process group of its own: ^C at the terminal is for tasks, which need the network while they end.
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {_import_path()!r}\n{code}"],
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {import_path()!r}\n{code}"],
             {"PATH": "/usr/bin:/bin", **{name: os.environ[name] for name in _RESOLVER if name in os.environ}},
             file_actions=actions,
             setpgroup=0,
@@ -54,8 +54,8 @@ def holder_code(*, user: bool, kind: str, spare: int, policy: bool = False) -> s
     return f"from envtool.container.pod_holder import main\nmain({arguments})"
 
 
-def _import_path() -> list[str]:
-    """Returns where the holder imports from: as this process does, never the current directory."""
+def import_path() -> list[str]:
+    """Returns where a Python of its own imports from: as this process does, never the current directory."""
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [*dict.fromkeys([ours, *(path for path in sys.path if os.path.isabs(path))])]
 

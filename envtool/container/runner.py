@@ -7,6 +7,7 @@ Context (build/context.py) and calls nothing else of this package for it.
 
 from __future__ import annotations
 
+import _thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from envtool.container import userns
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from socket import socket
 
     from envtool.container.execution import ExecutionResult
+    from envtool.container.fork_server import ForkServer
     from envtool.container.join import Namespaces
     from envtool.container.messages import Exit
     from envtool.container.pod import Attempt, Member
     from envtool.container.program import Program
     from envtool.container.started import TcpSocket, Usage
+
+_SERVED_FROM = 3  # containers: see LocalRunner
 
 
 class StartedCommand(Protocol):
@@ -188,14 +192,44 @@ class Runner(Protocol):
         """Lets the root of containers write to a directory that the caller has just made."""
         ...
 
+    def close(self) -> None:
+        """Ends what it has started to run containers, none of which runs any more."""
+        ...
+
 
 class LocalRunner:
-    """Runs containers by the kernel of this machine."""
+    """Runs containers by the kernel of this machine. From the third container on, a small process forks them, unless it
+    has not started yet (fork_server.py): it takes as much time as it saves with two.
+    """
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._containers = 0
+        self._server: ForkServer | None = None
+        self._single_id: bool | None = None
+
+    def _find_server(self) -> ForkServer | None:
+        with self._lock:
+            self._containers += 1
+            if self._server is None and self._containers == _SERVED_FROM:
+                from envtool.container.fork_server import ForkServer
+
+                self._server = ForkServer()
+            return self._server
+
+    def close(self) -> None:
+        """See Runner."""
+        with self._lock:
+            server, self._server, self._containers = self._server, None, 0
+        if server is not None:
+            server.close()
 
     @property
     def single_id(self) -> bool:
-        """Whether containers have one id only."""
-        return userns.caller_ids().mode == "single"
+        """Whether containers have one id only. This machine is asked once for a runner."""
+        if self._single_id is None:
+            self._single_id = userns.caller_ids().mode == "single"
+        return self._single_id
 
     def run(
         self,
@@ -221,6 +255,7 @@ class LocalRunner:
             protected=protected,
             counters=counters,
             joins=joins,
+            server=self._find_server(),
         )
 
     def start(
@@ -229,7 +264,7 @@ class LocalRunner:
         """See Runner."""
         from envtool.container.started import LocalContainer
 
-        return LocalContainer(program.to_dict(), stdout=stdout, stderr=stderr, joins=joins)
+        return LocalContainer(program.to_dict(), stdout=stdout, stderr=stderr, joins=joins, server=self._find_server())
 
     def pod(self, *, user: bool = True, spare: int = 0, **options: Any) -> StartedPod:
         """See Runner."""

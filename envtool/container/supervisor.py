@@ -3,7 +3,7 @@
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
 A real fork comes first, since the supervisor may have threads: only its child, which has one, may safely call clone
-by hand.
+by hand. In a run of many containers a small process forks in place of the supervisor (fork_server.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from envtool.container import messages, mounts, pid1, rootfs, syscalls, userns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
     from typing import Any
 
     from envtool.container.execution import Execution
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from envtool.container.limit_watch import LimitWatch
 
 _MESSAGE, _ANCILLARY = 65536, 128  # bytes; the latter: the sender's credentials, and some descriptors
-_KILL_SECONDS = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
-_COLLECT_SECONDS = 600.0  # seconds for outputs to be copied back once the last step has ended
-_HURRY_SECONDS = 0.8  # the same after an interrupt
 _FIRST_LOOK = 0.1  # seconds from the first step to a look at what it uses, where it has no limits
 _NEVER = float("inf")
 
@@ -44,6 +42,7 @@ class Container:
     byte of each item that is done becomes 1.
     The container is made in the namespaces `joins`, which may be closed once it has started. Only one that is `held`
     can be entered. Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
+    `server` forks its processes in place of this process, where it can.
     """
 
     def __init__(
@@ -60,19 +59,19 @@ class Container:
         counters: Sequence[Any] = (),
         joins: Namespaces | None = None,
         held: bool = True,
+        server: userns.Forker | None = None,
     ) -> None:
         self._began = time.monotonic()
         ids = userns.caller_ids()
-        program = _load_functions(program, terminal=terminal, counters=counters)
-        if held or joins:
-            from envtool.container import enterable_init
-
-            program |= enterable_init.functions(program, joins, held=held)
+        program = {**program, "terminal": terminal, "held": held, "collects": bool(program["outputs"] and outputs_to)}
+        if joins is not None:
+            if program["network"] and "network" in joins.descriptors:
+                raise ValueError("a container has this machine's network, or another container's, not both")
+            program["joins"] = dict(joins.descriptors)
         receiver = self._watch = None
-        if program["outputs"] and outputs_to:
+        if program["collects"]:
             from envtool.container import outputs
 
-            program["collect"] = outputs.send_outputs
             patterns, limit, owned = program["outputs"], program["outputs_limit"], ids.mode == "root"
             options = {"protected": protected, "patterns": patterns, "secrets": program.get("secrets", ())}
             receiver = outputs.open_receiver(outputs_to, owned=owned, limit=limit, **options)
@@ -81,8 +80,8 @@ class Container:
 
             self._watch = opened_files.OpenedFilesWatch(program["watch"])
             if self._watch.descriptors:
-                program |= {"watched": self._watch.descriptors, "begin": opened_files.add_watches}
-        self._supervisor = _Supervisor(program, ids, cancel, receiver)
+                program["watched"] = self._watch.descriptors
+        self._supervisor = _Supervisor(program, ids, cancel, receiver, server, counters)
         self._stdio = (stdin, stdout, stderr)
 
     def __enter__(self) -> Container:
@@ -145,9 +144,11 @@ def run(program: dict[str, Any], **options: Any) -> messages.Exit:
         return container.wait()
 
 
-def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequence[Any]) -> dict[str, Any]:
-    """Returns a program with the functions that its container needs, which must be imported before the fork."""
-    program = {**program, "terminal": terminal}
+def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dict[str, Any]:
+    """Returns a program with the functions that its container needs, which must be imported before the fork. Raises
+    SandboxError where a step calls a function that this process does not have.
+    """
+    program = dict(program)
     if any("call" in step for step in program["steps"]):
         from envtool.container import step_functions
 
@@ -156,10 +157,26 @@ def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequen
         from envtool.container import extra_mounts
 
         program["extra"] = (extra_mounts.OPEN, extra_mounts.MAKE, extra_mounts.APPLY)
-    if any("user" in step for step in program["steps"]):
-        from envtool.fs.passwd import explain_unmapped, find_user
+    if any("user" in step for step in program["steps"]) or (program["held"] and program["user"] == "root"):
+        from envtool.container.step_user import become_user
 
-        program |= {"find": find_user, "lacking": explain_unmapped}
+        program["become_user"] = become_user
+    if program["held"]:
+        from envtool.container.enterable_init import EnterableInit
+
+        program["init"] = EnterableInit
+    if "joins" in program:
+        from envtool.container.join import enter_namespaces
+
+        program["join"] = enter_namespaces
+    if program["collects"]:
+        from envtool.container.outputs import send_outputs
+
+        program["collect"] = send_outputs
+    if "watched" in program:
+        from envtool.container.opened_files import add_watches
+
+        program["begin"] = add_watches
     if "vary" in program:
         from envtool.container import perturb
 
@@ -170,8 +187,17 @@ def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequen
 class _Supervisor:
     """One running container, on the supervisor's side."""
 
-    def __init__(self, program: dict[str, Any], ids: userns.IdMaps, cancel: int, receiver: Any) -> None:
+    def __init__(
+        self,
+        program: dict[str, Any],
+        ids: userns.IdMaps,
+        cancel: int,
+        receiver: Any,
+        server: userns.Forker | None = None,
+        counters: Sequence[Any] = (),
+    ) -> None:
         self.program, self.ids, self.cancel, self.receiver = program, ids, cancel, receiver
+        self.server, self.counters = server, counters
         self.user = 0 if program["user"] == "root" else userns.TASK_UID
         self.result = messages.Exit()
         self.failure: tuple[str, int, str] | None = None  # an error that the container reported
@@ -196,26 +222,39 @@ class _Supervisor:
         syscalls.command_line_range()  # every process that is forked from here on knows it
         if self.ids.mode == "root":
             userns.give_pipes(stdio[1:], self.ids.host_id(self.user))
-        if self.program.get("limits") and (event := self._open_limits().event) >= 0:
+        if self.program.get("limits") and (event := self._ending().open_limits(self).event) >= 0:
             self.poll.register(event, select.POLLIN)
-        with userns.fork_lock:
-            self._fork(stdio, maps)
+        if self.server is None or not (self.server.serves(self.program) and self._fork(stdio, maps, self.server)):
+            self._fork(stdio, maps, None)
 
-    def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
-        self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)  # the kernel names the sender
+    def _fork(
+        self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int], server: userns.Forker | None
+    ) -> bool:
+        """Fork the helper, by a server or in this process. Returns False where the server has ended."""
+        program = self.program if server else load_functions(self.program, self.counters)
         write = -1
-        try:
-            if self.receiver is not None:
-                self.output, write = os.pipe()
-            self.helper = userns.fork()
-            if self.helper == 0:
-                pid1.run_helper(self.program, self.ids, far.fileno(), stdio, write, maps)
-                os._exit(125)
-        finally:
-            far.close()
-            if write >= 0:
-                os.close(write)
+        with userns.fork_lock:
+            self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)  # the kernel names the sender
+            try:
+                if self.receiver is not None:
+                    self.output, write = os.pipe()
+                if server is None:
+                    self.helper = userns.fork()
+                else:
+                    self.helper = server.fork(program, self.ids, (far.fileno(), *stdio, write), maps)
+                if self.helper == 0 and server is None:
+                    pid1.run_helper(program, self.ids, far.fileno(), stdio, write, maps)
+                    os._exit(125)
+            finally:
+                far.close()
+                if write >= 0:
+                    os.close(write)
+        if self.helper == 0:  # the server has ended; a helper that it still forked reads the end of the socket
+            self.sock.close()
+            if self.output >= 0:
+                os.close(self.output)
+        return self.helper != 0
 
     def supervise(self, *, until_up: bool = False) -> None:
         """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel. With
@@ -238,9 +277,9 @@ class _Supervisor:
             ready = [descriptor for descriptor, _ in self.poll.poll(milliseconds)]
             self._handle_events(ready)
             if time.monotonic() >= self.look_at or (self.limits is not None and self.limits.event in ready):
-                self._watch_limits()
+                self._ending().watch_limits(self)
             if self.deadline is not None and time.monotonic() >= self.deadline:
-                self._end_late_work() if self.ended else self._handle_deadline()
+                self._ending().handle_deadline(self)
         self.signal(syscalls.SIGKILL)  # it has closed every descriptor that it could report by
         self._reap()
         if self.ended and self.last_message != "done" and not (self.killed or self.failure):
@@ -269,16 +308,16 @@ class _Supervisor:
 
     def _handle_events(self, ready: list[int]) -> None:
         if self.sock.fileno() in ready and not self._receive_message():
-            self._close(self.sock.fileno())
+            self.close_end(self.sock.fileno())
         if self.output in ready and not self.receiver.feed(self.output):
-            self._close(self.output)
+            self.close_end(self.output)
         if self.cancel in ready:
             number = syscalls.requested_signal(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
             if self.ended and self.output >= 0:
                 self.result.interrupted = True
-                self._end_late_work()
+                self._ending().end_late_work(self)
             else:
                 self.stop(number)
         if self.terminal is not None:
@@ -288,71 +327,31 @@ class _Supervisor:
                 self.terminal.stop_watching(self.poll)
                 self.open -= 1
 
-    def _close(self, descriptor: int) -> None:
+    def close_end(self, descriptor: int) -> None:
+        """Serve a descriptor no more: the socket, or the pipe of the outputs, which is closed."""
         self.poll.unregister(descriptor)
         self.open -= 1
         if descriptor == self.output:
             os.close(self.output)
             self.output = -1
 
-    def _end_late_work(self) -> None:
-        """End what follows the steps. The first call closes the pipe, so that the process that sends outputs ends; the
-        next one kills what still runs.
-        """
-        if self.output >= 0:
-            why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT_SECONDS:g} s"
-            self.result.lost = f"not all outputs were copied back: {why}"
-            self._close(self.output)
-        elif self.hurried:
-            self.signal(syscalls.SIGKILL)
-            self.killed = True
-        self.hurried = True
-        self.deadline = time.monotonic() + _HURRY_SECONDS
-
     def stop(self, number: int) -> None:
         """End the container by a signal, unless its steps have ended. Called by any thread."""
         if not self.ended and not self.result.timed_out:
             self.result.interrupted = True
-            self._end(number)
+            self.end(number)
 
-    def _end(self, number: int = syscalls.SIGTERM) -> None:
+    @staticmethod
+    def _ending() -> ModuleType:
+        from envtool.container import ending  # few containers need it
+
+        return ending
+
+    def end(self, number: int = syscalls.SIGTERM) -> None:
         """Ask the step to end; it has `grace` seconds. A container that is still being made is killed at once."""
         self.signal(number if self.up else syscalls.SIGKILL)
         self.gentle = number != syscalls.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
-
-    def _handle_deadline(self) -> None:
-        if not (self.result.timed_out or self.result.interrupted):
-            self.result.timed_out = True
-            self._end()
-            return
-        if self.gentle:  # the step may handle ^C and go on: now ask with TERM
-            self._end()
-            return
-        self.signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
-        self.killed = True
-        self.deadline = time.monotonic() + _KILL_SECONDS
-
-    def _open_limits(self) -> LimitWatch:
-        if self.limits is None:
-            from envtool.container.limit_watch import LimitWatch
-
-            self.limits = LimitWatch(self.program.get("limits", {}))
-        return self.limits
-
-    def _watch_limits(self) -> None:
-        """Look at what the steps use, and end them where they are over a limit."""
-        limits = self._open_limits()
-        exceeded = limits.look(self.pid1, self.watched, ended=self.ended)
-        self.look_at = time.monotonic() + limits.interval
-        if exceeded is None or self.result.exceeded or self.result.timed_out or self.result.interrupted:
-            return
-        self.result.exceeded = exceeded
-        if exceeded.limit == "idle" and not self.ended:
-            self._handle_deadline()
-        elif not self.ended:
-            self.signal(syscalls.SIGUSR1)
-            self.killed, self.deadline = True, time.monotonic() + _KILL_SECONDS
 
     def _receive_message(self) -> bool:
         """Receive one message. Returns False when there will be no more."""
@@ -425,12 +424,13 @@ class _Supervisor:
                 self.result.status = status
                 self.result.cpu_seconds, self.result.memory, self.result.written = microseconds / 1e6, memory, written
                 if status and self.watched:
-                    self._watch_limits()
+                    self._ending().watch_limits(self)
                 if status or self.result.timed_out:
                     from envtool.container.lone_network import read_attempts
 
                     self.result.network_tried = read_attempts(self.network_log)
-                self.deadline = time.monotonic() + (_HURRY_SECONDS if self.result.interrupted else _COLLECT_SECONDS)
+                hurry = self.result.interrupted
+                self.deadline = time.monotonic() + (messages.HURRY_SECONDS if hurry else messages.COLLECT_SECONDS)
             case ("done",):
                 pass
             case _:

@@ -37,11 +37,11 @@ NUMBERS = {
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
         "setns": 308, "signalfd4": 289, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254,
-        "inotify_rm_watch": 255}
+        "inotify_rm_watch": 255, "rt_sigaction": 13}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
         "setns": 268, "signalfd4": 74, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27,
-        "inotify_rm_watch": 28}),
+        "inotify_rm_watch": 28, "rt_sigaction": 134}),
 }
 # fmt: on
 
@@ -160,6 +160,19 @@ def command_line_range() -> tuple[int, int]:
         os.close(descriptor)
         _command_line = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
     return _command_line
+
+
+def open_pty(owner: int) -> tuple[int, int]:
+    """Make a pty of the container's own devpts, in the container; it belongs to `owner` (-1: root). Returns its master
+    and its slave.
+    """
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
+    number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
+    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if owner >= 0:
+        os.fchown(slave, owner, -1)
+    return master, slave
 
 
 def set_process_title(title: bytes) -> None:

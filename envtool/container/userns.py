@@ -25,7 +25,16 @@ from envtool.container import syscalls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Forker(Protocol):
+        """Forks the processes of containers in place of this process: fork_server.ForkServer."""
+
+        def serves(self, program: dict[str, Any]) -> bool: ...
+        def fork(
+            self, program: dict[str, Any], ids: IdMaps, streams: tuple[int, ...], maps: dict[tuple[int, int], int]
+        ) -> int: ...
+
 
 Extent = tuple[int, int, int]  # first id inside, first id outside, how many
 

@@ -326,8 +326,8 @@ class Recording:
         )
 
     def _snapshot_after(self, result: TaskResult, moment: Moment) -> Snapshot:
-        """Returns the state of the project at a moment, without what other tasks of the run have added meanwhile in places that
-        the task does not see. Raises NotCacheable, Interrupted."""
+        """Returns the state of the project at a moment, without what other tasks of the run have added meanwhile in
+        places that the task does not see. Raises NotCacheable, Interrupted."""
         call = self._task.call
         after = moment.snapshot()
         others = {*_find_below(after, call.hidden)} - {*result.outputs}

@@ -175,6 +175,9 @@ class FakeRunner:
         if os.path.lexists(path):
             shutil.rmtree(path)
 
+    def close(self) -> None:
+        """See Runner: nothing was started."""
+
     def give_to_root(self, path: str) -> None:
         """See Runner."""
 

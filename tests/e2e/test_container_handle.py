@@ -13,12 +13,24 @@ from envtool.container import supervisor
 from envtool.container.program import BindMount, ContainerStep, Program, Root
 from envtool.errors import SandboxError
 from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_fork_server import started_server
 
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(params=["forked here", "forked by a server"])
+def server(request):
+    """What forks the processes of containers: this process (None), or a server."""
+    if request.param == "forked here":
+        yield None
+        return
+    server = started_server()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def made(tree):  # noqa: F811
+def made(tree, server):  # noqa: F811
     """Containers of shell scripts, one after the other, with what they print."""
     logs, others = [], processes()  # of fixtures of the session
 
@@ -27,7 +39,7 @@ def made(tree):  # noqa: F811
         held = more.pop("held", True)
         program = Program(root=Root(lowers=(tree,)), steps=steps, env=ENV, **more)
         logs.append(os.memfd_create("log"))
-        return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1], held=held)
+        return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1], held=held, server=server)
 
     make.left = lambda: processes() - others
     make.text = lambda: os.pread(logs[-1], 1 << 16, 0).decode()

@@ -51,7 +51,7 @@ class Played:
         self.ids = userns.IdMaps("single", [(0, 0, 1)], [(0, 0, 1)])
         self.result = SimpleNamespace(interrupted=False, timed_out=False)
         step = {"argv": ("true",), "env": {}, "cwd": "/"}
-        self.program = {"init": None, "steps": (step,), "user": "user", "network": False}
+        self.program = {"held": True, "steps": (step,), "user": "user", "network": False}
         self.thread = threading.Thread(target=self.play, args=(said, rights, stay))
         self.thread.start()
 

@@ -180,6 +180,7 @@ class ReportedTask:
     counts: tuple[tuple[str, int], ...] = ()  # tests by outcome: ("failed", 1), ("passed", 311); () if uncertain
     cases: tuple[Case, ...] = ()  # the tests that its output names: perhaps only those that failed
     attempts: tuple[ReportedAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
+    outputs: tuple[str, ...] = ()  # that are in the project though it did not pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

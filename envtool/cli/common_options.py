@@ -159,6 +159,7 @@ def common_options(*, json: bool = True, container: bool = True, short_file: boo
             ("--allow-secret",),
             metavar="NAME",
             multiple=True,
+            shell_complete=complete_secret_names,
             help="Give the project a secret: NAME=env:VARIABLE, NAME=file:PATH, or NAME (its variable, or the source "
             "in a Dockerfile's `secrets:`).",
         ),
@@ -277,6 +278,14 @@ def complete_service_names(ctx: click.Context, param: click.Parameter, incomplet
         return []
     services = (*spec.services, *(service for env in spec.envs for service in env.services))
     return [name for name in dict.fromkeys(service.name for service in services) if name.startswith(incomplete)]
+
+
+def complete_secret_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the secrets that tasks, services and layers of the spec name."""
+    from envtool.spec.select_envs import secret_names
+
+    spec = _load_spec(ctx)
+    return [name for name in (secret_names(spec) if spec is not None else ()) if name.startswith(incomplete)]
 
 
 def complete_report_formats(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call

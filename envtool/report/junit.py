@@ -50,7 +50,7 @@ def _make_testcase(task: ReportedTask) -> TestCase:
     if usage := _usage(task):
         properties = Properties()  # type: ignore[no-untyped-call]
         for name, value in usage.items():
-            properties.add_property(Property(f"envtool.{name}", value))
+            properties.add_property(Property(f"envtool.{name}", _replace_invalid(value)))
         testcase.append(properties)  # type: ignore[no-untyped-call]
     testcase.system_out = _replace_invalid(task.output)
     for attempt in _repeated_attempts(task):
@@ -76,12 +76,14 @@ def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -
 
 
 def _usage(task: ReportedTask) -> dict[str, str]:
-    """Returns what a task used, and the limit that ended it, as properties: bytes and seconds."""
+    """Returns what a task used (bytes and seconds), the limit that ended it, and what is in the project though it did
+    not pass, as properties."""
     if task.outcome == "cached" or task.status is None:
         return {}
     values = {"memory": task.memory, "cpu_seconds": round(task.cpu_seconds, 3), "written": task.written}
     limit = {"limit": task.limit} if task.limit else {}
-    return {name: str(value) for name, value in {**values, **limit}.items()}
+    left = {"outputs_of_failure": "\n".join(task.outputs)} if task.outputs else {}
+    return {name: str(value) for name, value in {**values, **limit, **left}.items()}
 
 
 def _replace_invalid(text: str) -> str:

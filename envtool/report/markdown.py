@@ -76,6 +76,9 @@ def _details(task: ReportedTask) -> Iterator[str]:
     yield from map(_case, failed[:MAX_CASES])
     if len(failed) > MAX_CASES:
         yield f"- and {len(failed) - MAX_CASES} more"
+    if task.outputs:
+        more = f" and {len(task.outputs) - 1} more" if len(task.outputs) > 1 else ""
+        yield f"- the project has the outputs of this run, which did not pass: {_plain(task.outputs[0])}{more}"
     yield ""
     for text in (task.message if "\n" in task.message else "", task.output):
         lines = [_cut(line) for line in text.rstrip("\n").rsplit("\n", MAX_LINES)[-MAX_LINES:]]

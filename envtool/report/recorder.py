@@ -32,6 +32,7 @@ class _Task:  # no dataclass: that would take a millisecond of an unchanged `tes
         self.attempts: list[ReportedAttempt] = []  # those before the present one
         self.final: TaskAttempt | None = None  # of a task that ran more than once: the last attempt
         self.memory, self.cpu_seconds, self.written, self.limit = 0, 0.0, 0, ""
+        self.outputs: tuple[str, ...] = ()  # of one that did not pass
         self.parts: list[str] = []
         self.length = 0
         self.counter: OutputCounter | None = None
@@ -61,6 +62,7 @@ class Recorder:
             task.outcome, task.status, task.seconds = event.outcome, event.status, event.seconds  # type: ignore[assignment]  # of a task
             task.memory, task.cpu_seconds, task.written = event.memory, event.cpu_seconds, event.written
             task.limit = event.limit
+            task.outputs = event.outputs if event.outcome in ("failed", "timeout") else ()
             if event.outcome == "cached":
                 task.started, task.host = event.since, event.host
             task.message = event.detail or (f"exit {event.status}" if event.status else "")
@@ -134,6 +136,7 @@ def _reported(env: str, name: str, task: _Task) -> ReportedTask:
         counts=suite.parts if suite else (),
         cases=tuple(map(_safe, suite.cases[:MAX_CASES])) if suite else (),
         attempts=(*task.attempts, _reported_attempt(task.final, task)) if task.final else tuple(task.attempts),
+        outputs=tuple(map(sanitize, task.outputs)),
     )
 
 

@@ -113,6 +113,7 @@ def _run(
         report,
         view=task.request.view,
         services=task.request.services,
+        artefacts=task.request.artefacts.files,
         describe=lambda: recording.describe_commit(result),
     )
 

@@ -28,6 +28,7 @@ from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
 from envtool.run import stack_contents
 from envtool.run.result import Result
+from envtool.run.task_request import Artefact
 from envtool.services.service_request import ServiceRequest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -51,10 +52,12 @@ def make_statement(
     commit: str = "",
     view: str = "",
     services: Sequence[ServiceRequest] = (),
+    artefacts: Sequence[Artefact] = (),
     check: Callable[[], None] | None = None,
 ) -> dict[str, Json]:
     """Returns the statement about a task that passed. `commit` is the project's commit (`<hex>` or `<hex>-dirty`),
-    `view` the digest of the project as the task saw it; both are empty if they are not known. `services` ran beside it.
+    `view` the digest of the project as the task saw it; both are empty if they are not known. `services` ran beside it,
+    `artefacts` are what it got from the tasks that it needs.
 
     Subjects are the outputs; of a task without outputs, its log. `check` is called often. Raises OSError, and what
     `check` raises.
@@ -73,7 +76,11 @@ def make_statement(
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"env": env.name, "task": task.name, "arguments": [*arguments]},
                 "internalParameters": _internal_parameters(env, task, stack, arch, services),
-                "resolvedDependencies": [*_dependencies(stack, commit, view), *_service_layers(services)],
+                "resolvedDependencies": [
+                    *_dependencies(stack, commit, view),
+                    *_service_layers(services),
+                    *_needed_files(artefacts),
+                ],
             },
             "runDetails": {
                 "builder": {"id": BUILDER, "version": {"envtool": __version__}},
@@ -97,6 +104,7 @@ def write_statement(
     *,
     view: str = "",
     services: Sequence[ServiceRequest] = (),
+    artefacts: Sequence[Artefact] = (),
     describe: Callable[[], str] | None = None,
 ) -> bytes:
     """Writes the statement beside the log of a passed task. `describe` returns the project's commit in place of
@@ -114,6 +122,7 @@ def write_statement(
             commit=describe() if describe else describe_commit(context.root, context.cancel.reader),
             view=view,
             services=services,
+            artefacts=artefacts,
             check=context.cancel.check,
         )
         text = format_statement(statement)
@@ -352,6 +361,13 @@ def _service_layers(services: Sequence[ServiceRequest]) -> Iterator[Json]:
                 "digest": {"sha256": layer.diff_id.removeprefix("sha256:")},
                 "mediaType": "application/vnd.oci.image.layer.v1.tar",
             }
+
+
+def _needed_files(artefacts: Sequence[Artefact]) -> Iterator[Json]:
+    """Yields the files of needed tasks; links have no content of their own."""
+    for artefact in artefacts:
+        if not artefact.link:
+            yield {"name": f"artefact {artefact.path}", "digest": {"sha256": artefact.sha256}}
 
 
 def _files(root: str, outputs: Sequence[str]) -> list[str]:

@@ -159,3 +159,15 @@ def _unknown_env_error(spec: Spec, name: str) -> UsageError:
     hint = meaning_hint(spec, name)
     names = f"envs: {', '.join(env.name for env in spec.envs[:12])}"
     return UsageError(f"no env `{name}`", code="no-env", hint=hint or near_name_hint(name, env_names(spec.envs), names))
+
+
+def secret_names(spec: Spec) -> list[str]:
+    """Returns the secrets that tasks, services and layers name, sorted."""
+    services = [*spec.services, *(service for env in spec.envs for service in env.services)]
+    names = {use.name for env in spec.envs for task in env.tasks for use in task.secrets}
+    names |= {use.name for service in services for use in service.secrets}
+    for env in (*spec.envs, *(service.env for service in services)):
+        for layer in env.layers:
+            if isinstance(layer.options, dict) and isinstance(secrets := layer.options.get("secrets"), dict):
+                names |= secrets.keys()
+    return sorted(names)

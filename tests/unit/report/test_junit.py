@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.events import Finished, Output, Started
+from envtool.events import Finished, Output, Report, ReportedTask, Started
 from envtool.report.junit import junit_xml
 from envtool.report.recorder import MAX_OUTPUT, Recorder, write_file
 from envtool.run.result import Result
@@ -88,3 +88,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         write_file(str(path), "no bytes")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["r.xml"]
+
+
+def test_outputs_of_a_failure_are_a_property():
+    task = ReportedTask(
+        env="unit", task="test", outcome="failed", status=1, started=0.0, seconds=1.0, outputs=("a\x01", "b")
+    )
+    (case,) = ET.fromstring(junit_xml(Report(tasks=(task,), seconds=1.0))).iter("testcase")
+    properties = {item.get("name"): item.get("value") for item in case.iter("property")}
+    assert properties["envtool.outputs_of_failure"].split() == ["a\ufffd", "b"]

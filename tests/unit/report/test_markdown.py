@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hypothesis import example, given, settings
@@ -59,6 +60,11 @@ two
 </details>
 """
     )
+
+
+def test_outputs_of_a_failure_are_named():
+    text = write(replace(FAILED, outputs=("dist/a*b", "dist/c")))
+    assert "- the project has the outputs of this run, which did not pass: dist/a&#42;b and 1 more\n" in text
 
 
 def test_a_run_of_nothing():

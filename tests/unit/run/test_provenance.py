@@ -22,6 +22,7 @@ from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
 from envtool.run import provenance
 from envtool.run.result import Result
+from envtool.run.task_request import Artefact
 from envtool.services.service_request import ServiceRequest, TaskLayer
 from envtool.store.layers import Layer
 
@@ -185,6 +186,16 @@ def test_the_commit(tmp_path):
     assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD")
     (tmp_path / "a").write_text("b")
     assert provenance.describe_commit(str(tmp_path)) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_what_needed_tasks_left_is_in_it(run):
+    root = str(Path(run.log).parents[3])
+    files = (Artefact("dist/link", link="x"), Artefact("project", mode=0o644, sha256="c" * 64))
+    statement = provenance.make_statement(ENV, TASK, STACK, run, root=root, arch="x86_64", view="v", artefacts=files)
+    jsonschema_rs.validator_for(SCHEMA).validate(statement)
+    dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert dependencies[-1] == {"name": "artefact project", "digest": {"sha256": "c" * 64}}
+    assert not any("link" in dependency["name"] for dependency in dependencies)
 
 
 def test_services_and_allowed_hosts_are_in_it(run):

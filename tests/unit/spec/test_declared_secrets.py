@@ -8,6 +8,7 @@ from envtool.errors import SpecError
 from envtool.model import SecretPlace
 from envtool.plugins import discover
 from envtool.spec import load
+from envtool.spec.select_envs import secret_names
 from envtool.testing import MemoryProject
 
 TOP = """\
@@ -142,3 +143,13 @@ def test_a_name_twice():
     text = "version: 1\ninclude: [more.yaml]\nsecrets: {a: {}}\n"
     found = problems(text, **{"more.yaml": "version: 1\nsecrets: {a: {}}\n"})
     assert "secret `a` is declared twice" in found[0][1]
+
+
+def test_the_names_that_completion_offers():
+    spec = read(
+        "version: 1\nsecrets: {a: {}, b: {}, c: {}, unused: {}}\n"
+        "layers: {l: {run: 'true', secrets: [b]}}\n"
+        "services: {s: {base: host, command: x, secrets: [c], layers: [{run: 'true', secrets: [a]}]}}\n"
+        "envs: {e: {base: host, layers: [l], services: [s], tasks: {t: {run: 'true', secrets: [b]}}}}\n"
+    )
+    assert secret_names(spec) == ["a", "b", "c"]

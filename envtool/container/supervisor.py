@@ -72,7 +72,7 @@ class Container:
         if program["outputs"] and outputs_to:
             from envtool.container import outputs
 
-            program["collect"] = outputs.send_outputs
+            program["collect"] = program.get("without", lambda send: send)(outputs.send_outputs)
             patterns, limit, owned = program["outputs"], program["outputs_limit"], ids.mode == "root"
             options = {"protected": protected, "patterns": patterns, "secrets": program.get("secrets", ())}
             receiver = outputs.open_receiver(outputs_to, owned=owned, limit=limit, **options)
@@ -156,6 +156,7 @@ def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequen
         from envtool.container import extra_mounts
 
         program["extra"] = (extra_mounts.OPEN, extra_mounts.MAKE, extra_mounts.APPLY)
+        program["without"] = extra_mounts.without_caches(program["operations"])
     if any("user" in step for step in program["steps"]):
         from envtool.fs.passwd import explain_unmapped, find_user
 

@@ -10,16 +10,14 @@ import os
 import stat
 
 from envtool.container import copy_files, mounts, rootfs, task_cache_mounts, userns
-from envtool.container.task_cache_mounts import without_caches
 from envtool.fs import passwd
 from envtool.fs.beneath import open_beneath
 from envtool.fs.rootpaths import resolve_in_root
 
-__all__ = ["APPLY", "MAKE", "OPEN", "without_caches"]
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from envtool.container.rootfs import Maps, Operation, Rootfs
 
@@ -219,3 +217,8 @@ APPLY: dict[str, Callable[..., None]] = {
     "checkout": _apply_checkout,
     **task_cache_mounts.APPLY,
 }
+
+
+def functions(operations: tuple[Operation, ...]) -> dict[str, Any]:
+    """Returns what a program with such operations needs besides: their parts, and what keeps caches out of outputs."""
+    return {"extra": (OPEN, MAKE, APPLY), "without": task_cache_mounts.without_caches(operations)}

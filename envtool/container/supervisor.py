@@ -155,8 +155,7 @@ def _load_functions(program: dict[str, Any], *, terminal: bool, counters: Sequen
     if any(operation[0] not in rootfs.KINDS for operation in program["operations"]):
         from envtool.container import extra_mounts
 
-        program["extra"] = (extra_mounts.OPEN, extra_mounts.MAKE, extra_mounts.APPLY)
-        program["without"] = extra_mounts.without_caches(program["operations"])
+        program |= extra_mounts.functions(program["operations"])
     if any("user" in step for step in program["steps"]):
         from envtool.fs.passwd import explain_unmapped, find_user
 

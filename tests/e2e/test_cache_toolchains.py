@@ -177,3 +177,21 @@ def test_the_second_run_takes_a_third_at_most(common, tool):
     os.utime(place.project / path, (OLD, OLD))
     _, log = run(place)
     assert after in log, log
+
+
+@pytest.mark.every_caller
+def test_a_layer_of_another_content_is_compiled(common):
+    """Files of layers have the time of their epoch, whatever is in them. What did not change is not compiled again."""
+    place = common
+    place.shell("git init -q .")
+    place.write("Makefile", "target/out: /opt/inc/part.h\n\t@echo compiling; cp /opt/inc/part.h target/out\n")
+    place.write(".gitignore", "/target\n")
+    logs = []
+    for part, other in ((1, 1), (1, 1), (2, 1), (2, 1), (2, 2), (1, 2)):
+        layer = f"mkdir -p /opt/inc && echo {part} > /opt/inc/part.h && echo {other} > /opt/inc/other.h"
+        place.spec(
+            f"envs: {{unit: {{base: {{debian: bookworm}}, layers: [{{apt: [g++, ccache, make]}}, {{run: '{layer}'}}], "
+            "caches: [target], tasks: {test: make -s && cat target/out}}}\n"
+        )
+        logs.append([line for line in run(place)[1].splitlines() if line in ("compiling", "1", "2")])
+    assert logs == [["compiling", "1"], ["1"], ["compiling", "2"], ["2"], ["2"], ["compiling", "1"]]

@@ -149,6 +149,13 @@ class SecretUse(NamedTuple):
         return SecretPlace(self.name, self.target, self.env)
 
 
+class CacheUse(NamedTuple):
+    """A directory that a task keeps from run to run."""
+
+    target: str  # absolute path in the container
+    where: Where
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Commands under a verb. They run one after the other in one container; the first that fails ends the task."""
@@ -169,6 +176,7 @@ class Task:
     limits: Limits = field(default_factory=dict)  # with those of its env; "time" is `timeout` too
     services: tuple[str, ...] = ()  # names of all services that run beside it: its env's, its own, and what they need
     secrets: tuple[SecretUse, ...] = ()
+    caches: tuple[CacheUse, ...] = ()  # those of its env, then its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from envtool.app.command_request import CommandRequest
@@ -18,8 +18,8 @@ from envtool.inspect import remove_store, store_check
 from envtool.inspect.costs import Cost, EnvLayers, compute_costs, list_env_layers
 from envtool.lazy_dataclass import dataclass
 from envtool.spec.select_envs import stack_envs
-from envtool.store import disk_limits, inventory, store, temp_dirs
-from envtool.store.collect import GcPolicy, GcResult
+from envtool.store import cache_generations, disk_limits, inventory, store, temp_dirs
+from envtool.store.collect import GcPolicy, GcResult, remove_items
 from envtool.store.gc import gc as collect
 from envtool.tracking import track_work
 
@@ -170,6 +170,44 @@ def store_size() -> StoreSizes:
 
 def _undeletable_paths(measured: inventory.Inventory) -> tuple[str, ...]:
     return tuple(path for stuck in measured.stuck for path in inventory.undeletable_paths(stuck))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCache:
+    """A directory that tasks keep from run to run. `project` is the git directory that its checkouts share, or the
+    project's own directory, and `below` the way from there to the spec; `used` is the time of its last use."""
+
+    name: str
+    env: str
+    path: str
+    project: str
+    below: str
+    user: str
+    size: int
+    used: float
+
+
+def task_caches(names: Sequence[str], *, remove: bool) -> tuple[StoredCache, ...]:
+    """Returns the caches of tasks, those unused for longest first: of these envs, paths or keys (of all, without any).
+    With `remove` also removes them, but for those in use, which are not returned. Raises StoreError, UsageError."""
+    opened = store.open_store(idmap=userns.describe_ids())
+    measured = inventory.take_inventory(opened, userns.run_as_root)
+    chosen: dict[str, tuple[inventory.StoredItem, StoredCache]] = {}
+    for item in sorted(measured.items, key=lambda item: item.used):
+        key = item.name.partition("/")[0]
+        label = cache_generations.read_label(opened, key) if item.sort == "cache" and not item.other else {}
+        if label and (not names or {key, label["env"], label["path"]} & {*names}):
+            fields = {name: label[name] for name in ("env", "path", "project", "below", "user")}
+            chosen[item.name] = (item, StoredCache(name=key, size=item.size, used=item.used, **fields))
+    known = {text for _, cache in chosen.values() for text in (cache.name, cache.env, cache.path)}
+    if missing := [name for name in names if name not in known]:
+        hint = "`envtool store caches` lists them: name an env, a path in the container, or a key"
+        raise UsageError(f"there is no cache of `{missing[0]}`", code="no-cache", hint=hint)
+    if remove:
+        doomed = [item for item, _ in chosen.values()]
+        gone, _ = remove_items(opened, doomed, remove=userns.remove_as_root)
+        return tuple(chosen[item.name][1] for item in gone)
+    return tuple(cache for _, cache in chosen.values())
 
 
 def store_path() -> str:

@@ -17,6 +17,10 @@ SIZE_EXAMPLES = """
 envtool store size
 envtool store size --json | jq .size
 """
+CACHES_EXAMPLES = """
+envtool store caches
+envtool store caches --remove unit
+"""
 VERIFY_EXAMPLES = """
 envtool store verify
 envtool store verify --repair
@@ -27,7 +31,11 @@ envtool store remove --yes
 """
 
 
-@click.group("store", cls=SubverbGroup, examples=PATH_EXAMPLES + SIZE_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES)
+@click.group(
+    "store",
+    cls=SubverbGroup,
+    examples=PATH_EXAMPLES + SIZE_EXAMPLES + CACHES_EXAMPLES + VERIFY_EXAMPLES + REMOVE_EXAMPLES,
+)
 def command() -> None:
     """Show where the store is, how big it is, and whether it is damaged; remove it."""
 
@@ -62,6 +70,28 @@ def size(ctx: click.Context, /) -> None:
         print(
             console.fit_to_terminal(store_tables.format_sizes(sizes, console.detect_style(sys.stdout, settings.color)))
         )
+
+
+@command.command("caches", cls=Verb, examples=CACHES_EXAMPLES)
+@click.argument("names", metavar="[ENV|PATH|KEY]...", nargs=-1)
+@click.option("--remove", is_flag=True, help="Remove them: the next run of their tasks begins with empty ones.")
+@click.pass_context
+def caches(ctx: click.Context, /, names: tuple[str, ...], remove: bool) -> None:
+    """List the directories that tasks keep from run to run (`caches:` in the spec), of all projects.
+
+    With names, only those of an env, of a path in the container, or of a key. Caches in use are not removed.
+    """
+    from envtool.app import maintenance
+    from envtool.cli import console, store_tables
+    from envtool.report.json_lines import write_line
+
+    settings = read_settings(ctx)
+    found = maintenance.task_caches(names, remove=remove)
+    if settings.json:
+        write_line(sys.stdout, store_tables.caches_json(found, removed=remove))
+    else:
+        columns, style = console.terminal_width(sys.stdout), console.detect_style(sys.stdout, settings.color)
+        print(console.fit_to_terminal(store_tables.format_caches(found, style, removed=remove, columns=columns)))
 
 
 @command.command("verify", cls=Verb, examples=VERIFY_EXAMPLES)

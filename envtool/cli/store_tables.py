@@ -15,7 +15,7 @@ from envtool.report.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.app.maintenance import GcReport, StoreSizes
+    from envtool.app.maintenance import GcReport, StoredCache, StoreSizes
     from envtool.inspect.costs import Cost
     from envtool.inspect.remove_store import StoreRemoval
     from envtool.inspect.store_check import StoreCheck
@@ -163,6 +163,29 @@ def sizes_json(sizes: StoreSizes) -> Json:
         "others": others, "stuck": [*sizes.stuck],
         "unfinished": {"made": unfinished.made, "removing": unfinished.going, "left": unfinished.left},
     }  # fmt: skip
+
+
+def format_caches(
+    caches: Sequence[StoredCache], style: Style, *, removed: bool, now: float | None = None, columns: int = 0
+) -> str:
+    """One line per cache of tasks."""
+    if not caches:
+        return "no cache of a task was removed" if removed else "there is no cache of a task"
+    now = time.time() if now is None else now
+    rows = [("env", "path", "size", "used", "key", "project")]
+    for cache in caches:
+        project = cache.project if cache.below in ("", ".") else f"{cache.project} ({cache.below})"
+        used = format_days_ago(cache.used, now)
+        rows.append((one_line(cache.env), one_line(cache.path), size(cache.size), used, cache.name, one_line(project)))
+    head, *body = table(rows, columns, firm=range(1, 5))
+    total = size(sum(cache.size for cache in caches))
+    last = f"{pluralize(len(caches), 'cache')}, {total}"
+    return "\n".join([style.paint("2", head), *body, f"removed: {last}" if removed else last])
+
+
+def caches_json(caches: Sequence[StoredCache], *, removed: bool) -> Json:
+    """The object of `store caches`."""
+    return {"event": "caches", "removed": removed, "caches": [asdict(cache) for cache in caches]}
 
 
 def format_removal(removal: StoreRemoval | None, store: str) -> str:

@@ -140,6 +140,7 @@ def envs_json(spec: Spec) -> Json:
                 "layers": [{"name": layer.name, "kind": layer.kind} for layer in env.layers],
                 "tasks": [task.name for task in env.tasks],
                 "needs": _needs_json((task.name, task.needs) for task in env.tasks if task.needs),
+                "caches": {task.name: [use.target for use in task.caches] for task in env.tasks if task.caches},
                 "where": str(env.where),
                 "services": [service.env.name for service in env.services],
             }

@@ -19,6 +19,7 @@ join                makes a container in the network, IPC or UTS namespace of an
 rootfs              applies those operations: opens what they mount, makes the mounts, changes the root
 mounts              mount system calls
 extra_mounts        the operations that few containers need: caches, texts, secrets, tmpfs, parts of other trees
+task_cache_mounts   those of a task's caches: overlays that are kept, and times of files
 project_copy        copies the project where its owner or group cannot be mapped
 copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them

@@ -1,6 +1,6 @@
 """The operations of rootfs.py that few containers need: extra trees, caches, generated files, secrets, tmpfs, parts of
 other trees, copies in the project, and a project that can be written to. Imported only for a program that has one,
-before the root changes.
+before the root changes. (Those of a task's caches are in task_cache_mounts.py.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from envtool.container import copy_files, mounts, rootfs, userns
+from envtool.container import copy_files, mounts, rootfs, task_cache_mounts, userns
 from envtool.fs import passwd
 from envtool.fs.beneath import open_beneath
 from envtool.fs.rootpaths import resolve_in_root
@@ -17,6 +17,7 @@ from envtool.fs.rootpaths import resolve_in_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from envtool.container.rootfs import Maps, Operation, Rootfs
 
@@ -192,8 +193,14 @@ def _apply_checkout(root: Rootfs, number: int, operation: Operation, descriptor:
             os.close(opened)
 
 
-OPEN: dict[str, Callable[..., None]] = {"tree": _open_tree, "cache": _open_cache, "checkout": _open_checkout}
+OPEN: dict[str, Callable[..., None]] = {
+    "tree": _open_tree,
+    "cache": _open_cache,
+    "checkout": _open_checkout,
+    **task_cache_mounts.OPEN,
+}
 MAKE: dict[str, Callable[..., int]] = {
+    **task_cache_mounts.MAKE,
     "tree": _make_tree,
     "file": _note_file,
     "secret": _note_file,
@@ -208,4 +215,10 @@ APPLY: dict[str, Callable[..., None]] = {
     "tmpfs": _apply_tmpfs,
     "peek": _apply_peek,
     "checkout": _apply_checkout,
+    **task_cache_mounts.APPLY,
 }
+
+
+def functions(operations: tuple[Operation, ...]) -> dict[str, Any]:
+    """Returns what a program with such operations needs besides: their parts, and what keeps caches out of outputs."""
+    return {"extra": (OPEN, MAKE, APPLY), "without": task_cache_mounts.without_caches(operations)}

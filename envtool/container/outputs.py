@@ -39,20 +39,21 @@ _MTIME_RANGE = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that a snapshot of the
 class _OutputSender:
     """The pipe, and how many bytes and entries may still be sent."""
 
-    __slots__ = ("bytes_left", "entries", "pipe", "sent")
+    __slots__ = ("apart", "bytes_left", "entries", "pipe", "sent")
 
-    def __init__(self, pipe: int, limit: int) -> None:
+    def __init__(self, pipe: int, limit: int, apart: tuple[str, ...]) -> None:
         self.pipe = pipe
         self.bytes_left = limit  # holes count as data
         self.entries = MAX_ENTRIES
         self.sent: set[str] = set()
+        self.apart = apart
 
 
-def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
+def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int, apart: tuple[str, ...] = ()) -> None:
     """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories with all that is in
-    them, each path once. `limit`: bytes of all files together.
+    them, each path once. `limit`: bytes of all files together. What is at or below a path of `apart` is no output.
     """
-    sender = _OutputSender(pipe, limit)
+    sender = _OutputSender(pipe, limit, apart)
     try:
         os.chdir(project)
         for pattern in patterns:
@@ -78,7 +79,7 @@ def send_outputs(project: str, patterns: tuple[str, ...], pipe: int, limit: int)
 
 
 def _send(sender: _OutputSender, path: str) -> None:
-    if path in sender.sent:
+    if path in sender.sent or any(f"{path}/".startswith(f"{cache}/") for cache in sender.apart):
         return
     sender.sent.add(path)
     sender.entries -= 1

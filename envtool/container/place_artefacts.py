@@ -15,9 +15,12 @@ from envtool.container.output_patterns import find_matches
 _CHUNK = 1 << 18
 
 
-def place_artefacts(project: str, patterns: list[str], directories: list[str]) -> None:
+def place_artefacts(
+    project: str, patterns: list[str], directories: list[str], times: list[tuple[str, int]] | None = None
+) -> None:
     """Removes what matches the patterns of needed tasks' outputs from the project, which may be left from another run,
-    then copies what is in `directories` to the same paths in it. Raises OSError."""
+    then copies what is in `directories` to the same paths in it. `times` are the mtimes (nanoseconds) that files get
+    by their paths, for the sake of the task's caches; the others keep theirs. Raises OSError."""
     for pattern in patterns:
         os.chdir(project)
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
@@ -27,6 +30,8 @@ def place_artefacts(project: str, patterns: list[str], directories: list[str]) -
                     _remove(path)
     for directory in directories:
         _copy_directory(directory, project)
+    for path, time in times or ():
+        os.utime(f"{project}/{path}", ns=(time, time), follow_symlinks=False)
 
 
 def _remove(path: str) -> bool:

@@ -60,6 +60,24 @@ class CacheMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCacheMount:
+    """A directory that a task keeps from run to run: `lowers`, top-most first, which nobody changes, and above them
+    `tree`, which gets what the container writes (`work` beside it, both in the directory `draft`)."""
+
+    target: str
+    lowers: tuple[str, ...]
+    draft: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTimes:
+    """Times of files as the container sees them: (path, mtime, size, the mtime that it has so far), in nanoseconds and
+    bytes. A file of another size or mtime has been changed just now, and stays as it is; -1: not compared."""
+
+    entries: tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextMount:
     """A read-only file with this content, which exists only in this container."""
 
@@ -103,7 +121,7 @@ class PeekMount:
     writable: bool = False
 
 
-Mount: TypeAlias = "CacheMount | TextMount | SecretMount | TmpfsMount | PeekMount"
+Mount: TypeAlias = "CacheMount | TaskCacheMount | FileTimes | TextMount | SecretMount | TmpfsMount | PeekMount"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +330,10 @@ def _mount_operation(mount: Mount, number: int) -> Operation:
         case CacheMount():
             owner = (mount.mode, mount.uid, mount.gid) if mount.fresh else None
             return ("cache", mount.target, mount.source, mount.readonly, owner)
+        case TaskCacheMount():
+            return ("task-cache", mount.target, mount.lowers, mount.draft)
+        case FileTimes():
+            return ("times", "/", mount.entries)
         case TextMount():
             return ("file", mount.target, f"text{number}", mount.content, (mount.mode, mount.uid, mount.gid))
         case SecretMount():

@@ -20,8 +20,8 @@ TYPES = {
     kind.__name__: kind
     for kind in (
         values.BindMount, values.CacheMount, values.ContainerStep, values.ContainerVariation, values.ExtraTree,
-        values.PeekMount, values.Program, values.ProjectMount, values.Root, values.SecretMount, values.TextMount,
-        values.TmpfsMount,
+        values.FileTimes, values.PeekMount, values.Program, values.ProjectMount, values.Root, values.SecretMount,
+        values.TaskCacheMount, values.TextMount, values.TmpfsMount,
     )
 }  # fmt: skip
 _JSON = ("arguments", "env")  # fields that have JSON already

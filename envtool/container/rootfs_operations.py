@@ -24,6 +24,8 @@ account   the root's /etc/passwd or /etc/group, with the task's user
 resolver  this machine's /etc/resolv.conf
 tree      layer trees, merged, read-only
 cache     a writable directory of the store
+task-cache a directory that a task keeps: trees that nobody changes, and one above for what is written
+times     the times of files, as the container sees them
 file      a file with this content
 secret    a file with this content, in memory of its own
 tmpfs     an empty directory in memory of its own
@@ -106,6 +108,10 @@ def _details(kind: str, values: list[Any]) -> str:
             return f"of {len(lowers)} tree{'s' * (len(lowers) != 1)}, read-only"
         case "cache", [source, readonly, _]:
             return f"from {source}, {'read-only' if readonly else 'writable'}"
+        case "task-cache", [lowers, draft]:
+            return f"of {len(lowers)} tree{'s' * (len(lowers) != 1)}, writes in {draft}"
+        case "times", [entries]:
+            return f"of {len(entries)} files"
         case "file", [_, content, (mode, uid, gid)]:
             return f"of {len(content)} bytes, {mode:04o}, of ids {uid}:{gid}"
         case "secret", [_, _, (mode, uid, gid, owner)]:  # not even its size

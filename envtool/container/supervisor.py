@@ -156,7 +156,7 @@ def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dic
     if any(operation[0] not in rootfs.KINDS for operation in program["operations"]):
         from envtool.container import extra_mounts
 
-        program["extra"] = (extra_mounts.OPEN, extra_mounts.MAKE, extra_mounts.APPLY)
+        program |= extra_mounts.functions(program["operations"])
     if any("user" in step for step in program["steps"]) or (program["held"] and program["user"] == "root"):
         from envtool.container.step_user import become_user
 
@@ -172,7 +172,7 @@ def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dic
     if program["collects"]:
         from envtool.container.outputs import send_outputs
 
-        program["collect"] = send_outputs
+        program["collect"] = program.get("without", lambda send: send)(send_outputs)
     if "watched" in program:
         from envtool.container.opened_files import add_watches
 

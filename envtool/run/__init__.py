@@ -2,6 +2,7 @@
 
 artefacts        What needed tasks have left, for the tasks that need it
 cached_task      Runs a task unless its result is cached: request, find, run, record, store
+cached_stack     Which files of a stack changed since a cache of a task was used last
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
 fast_plan        Writes the plan caches that fast_exec and fast_test read
@@ -24,11 +25,13 @@ result_cache     The local cache, the team's and none, behind one interface: fin
 retries          Runs a task again after it has failed: its attempts, their events and their outputs
 secrets          Asks for the secrets of tasks and of their services before anything starts
 shared_results   Pulls results from the team cache and pushes them to it
+shown_times      Decides which mtimes a task sees of files, so that its caches make no stale build
 shutdown         How long an interrupted run waits for what is still running
 stack_contents   The packages of a stack, as the plugins report them, and its bill of materials
 staged_outputs   Copies outputs from a directory of the store to the project
 sweep            Removes temporary directories that this process leaves in the store
 task             Runs one task of one env in a container
+task_caches      The caches of a task: finds them, has them mounted, publishes what the task wrote
 task_container   The container of an env or a task, as a plain value
 task_request     A run of a task as plain values: TaskRequest and TaskResult
 task_git         The git directory of a task, where the project has none of its own

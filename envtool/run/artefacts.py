@@ -15,7 +15,7 @@ from envtool.container.program import BindMount, ContainerStep, Program
 from envtool.container.step_functions import reference
 from envtool.errors import EnvtoolError
 from envtool.fs import hashing
-from envtool.model import PROJECT
+from envtool.model import PROJECT, Json
 from envtool.run import staged_outputs
 from envtool.run.needed_tasks import NeededTask
 from envtool.run.task_request import Artefact
@@ -75,9 +75,9 @@ def stored_artefacts(outputs: Sequence[StoredOutput]) -> tuple[Artefact, ...]:
     )
 
 
-def add_artefacts(program: Program, needs: Sequence[NeededTask]) -> Program:
+def add_artefacts(program: Program, needs: Sequence[NeededTask], times: Sequence[tuple[str, int]] = ()) -> Program:
     """Returns the container of a task with the artefacts that it needs: their mounts, and a first step that puts them
-    in place."""
+    in place. `times` are mtimes that it sees of some of them, by path."""
     patterns = sorted({pattern for need in needs for pattern in need.task.outputs})
     if not patterns:
         return program
@@ -86,9 +86,15 @@ def add_artefacts(program: Program, needs: Sequence[NeededTask]) -> Program:
         BindMount(source=directory, target=f"{MOUNTED}/{number}", mapped=True)
         for number, directory in enumerate(directories)
     )
+    placed: list[Json] = [[path, time] for path, time in times]
     step = ContainerStep(
         call=reference("envtool.container.place_artefacts:place_artefacts"),
-        arguments=(PROJECT, [*patterns], [bind.target for bind in binds]),
+        arguments=(
+            PROJECT,
+            [*patterns],
+            [bind.target for bind in binds],
+            *([placed] if placed else []),
+        ),
     )
     return replace(program, binds=(*program.binds, *binds), steps=(step, *program.steps))
 

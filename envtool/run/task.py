@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING
 
 from envtool.build import limit_messages
@@ -23,6 +23,7 @@ from envtool.tracking import track_work
 
 if TYPE_CHECKING:
     from envtool.container.messages import Exit
+    from envtool.run.task_caches import StagedCaches
     from envtool.services.group import ServiceGroup
 
 
@@ -131,6 +132,7 @@ def _run(
         layers.hold_layers(context.store, [made.layer for made in stack.layers]),
         task_container.scratch_for(call.env, context) as scratch,
         group.member(default_route=True) if group else nullcontext() as place,
+        _stage_caches(task) as cached,
     ):
         program = task_container.make_program(
             request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place,
@@ -139,7 +141,9 @@ def _run(
         if call.needs:
             from envtool.run import artefacts
 
-            program = artefacts.add_artefacts(program, call.needs)
+            program = artefacts.add_artefacts(program, call.needs, cached.artefact_times if cached else ())
+        if cached:
+            program = cached.add_to(program)
         with _log(call.log) as file, Tee(file, context.emit, event_id, context.secrets().forms()) as tee:
             ended = context.runner.run(
                 program,
@@ -157,9 +161,19 @@ def _run(
             if group and group.failure and not group.interrupted:
                 _write_failure(tee.writer, group.failure)
             tee.close()
+            if cached:
+                cached.publish(ended)
             if reach:
                 reach.set_opened(ended.opened)
             return ended, tee.text(1 << 16) if ended.status else ""
+
+
+def _stage_caches(task: PreparedTask) -> AbstractContextManager[StagedCaches | None]:
+    if not task.request.caches:
+        return nullcontext(None)
+    from envtool.run import task_caches
+
+    return task_caches.stage_caches(task)
 
 
 def _describe_network(task: PreparedTask, ended: Exit, output: str, group: ServiceGroup | None) -> list[str]:

@@ -97,6 +97,7 @@ def make_request(
         services=services,
         allow=env.allow,
         secrets=tuple(use.place for use in task.secrets) if task else (),
+        caches=tuple(use.target for use in task.caches) if task else (),
     )
 
 

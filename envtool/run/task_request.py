@@ -79,11 +79,12 @@ class TaskRequest:
     allow: tuple[str, ...] = ()  # "host:port" outside that it and its services may connect to
     secrets: tuple[SecretPlace, ...] = ()
     artefacts: Artefacts = NO_ARTEFACTS
+    caches: tuple[str, ...] = ()  # absolute paths in the container of directories that are kept from run to run
 
     def document(self) -> dict[str, Json]:
         """Returns all that decides the result (keys.result_document). Limits of time, memory and the like do not:
-        they only decide whether there is one. Secrets are in it by name: a result that has one is never stored
-        (decision 0152)."""
+        they only decide whether there is one; and caches never do (decision 0156). Secrets are in it by name: a result
+        that has one is never stored (decision 0152)."""
         document = self._document()
         return {**document, "secrets": [[*place] for place in self.secrets]} if self.secrets else document
 
@@ -125,7 +126,7 @@ class TaskRequest:
     def from_json(cls, text: str) -> TaskRequest:
         """Returns the request that `to_json` wrote. Raises ValueError, TypeError or LookupError for another text."""
         fields = json.loads(text)
-        lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced", "allow")}
+        lists = {name: tuple(fields[name]) for name in ("passed", "outputs", "produced", "allow", "caches")}
         commands = tuple(tuple(command) for command in fields["commands"])
         stack = tuple(TaskLayer(*layer) for layer in fields["stack"])
         services = tuple(ServiceRequest.from_fields(service) for service in fields["services"])

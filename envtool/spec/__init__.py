@@ -1,6 +1,7 @@
 """Reads a spec: the text of envtool.yaml -> a Spec. Pure: it reads the project only through an `api.Project`.
 
 declarations   checks declared bases and layers, and renders them for one env
+declared_caches reads `caches:` of envs and tasks
 declared_secrets reads `secrets:`, and those that tasks, services and layers name
 docs           writes docs/reference.md from the schema; a test keeps the page up to date
 envs           expands one env of the file into `Env`s, one for each point of its matrix

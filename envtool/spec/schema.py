@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from envtool.spec import limits, scalar_types
 from envtool.spec.service_schema import names, secret_definition, secrets_section, service_definitions, service_keys
-from envtool.spec.task_schema import LONG_OUTPUTS, NEEDS, OUTPUTS, PIPELINE, RETRIES
+from envtool.spec.task_schema import CACHES, LONG_OUTPUTS, NEEDS, OUTPUTS, PIPELINE, RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -252,6 +252,7 @@ def _long_task() -> Json:
             "services": names("Services that run beside it, besides those of its env.", "db"),
             "secrets": names("Secrets that its commands get, by their names under `secrets:`.", "npm-token"),
             "needs": NEEDS,
+            "caches": CACHES,
         },
         "required": ["run"],
         "additionalProperties": False,
@@ -435,6 +436,7 @@ def _command_defaults() -> dict[str, Json]:
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
         "limits": limits.reference(limits.OF_ENV),
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
+        "caches": CACHES,
     }
 
 

@@ -41,6 +41,13 @@ NEEDS: Json = names(
     "of all points of a matrix, if ENV is one.",
     "build",
 )
+CACHES: Json = {
+    "description": "Directories that are kept from run to run, each for one env and path: of the project, below `~`, "
+    "or absolute. What is in them is no part of a result.",
+    "examples": [["~/.cache/ccache", "target"]],
+    "type": "array",
+    "items": {"type": "string", "minLength": 1},
+}
 PIPELINE: Json = {
     "description": "The tasks, of all envs, that `envtool ci` runs as one graph by their `needs`. Only the main spec "
     "file may have this key.",

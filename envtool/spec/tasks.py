@@ -13,7 +13,7 @@ from envtool.spec.template import is_arguments, is_template, uses_args
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool.model import Env, Limits, SecretUse
+    from envtool.model import CacheUse, Env, Limits, SecretUse
     from envtool.spec.declarations import LoadContext
     from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
@@ -50,6 +50,7 @@ def make_tasks(
         outputs, when = _split_outputs(fields.get("outputs"))
         own_timeout = merge_times(work.problems, fields, own_timeout, own_limits, f"task `{verb}`")
         own_limit = render_size(work, fields.get("outputs_limit"), scope)
+        own_user = _user(work, fields.get("user"), scope) or user or USERS[0]
         made_tasks.append(
             Task(
                 name=verb,
@@ -59,10 +60,11 @@ def make_tasks(
                 outputs_when=when,
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,
-                user=_user(work, fields.get("user"), scope) or user or USERS[0],
+                user=own_user,
                 retries=_retries(fields.get("retries")),
                 limits=own_limits,
                 secrets=make_secrets(work, fields.get("secrets"), scope, f"task `{verb}`"),
+                caches=_caches(work, (env.get("caches"), fields.get("caches")), scope, own_user, directory, outputs),
                 uses_args=uses,
                 plain_commands=_plain_commands(work, run, scope, verb) if uses and args else None,
             )
@@ -92,6 +94,26 @@ def make_secrets(work: LoadContext, node: YamlNode | None, scope: Scope, label: 
     from envtool.spec.declared_secrets import render_secrets  # few specs have secrets
 
     return render_secrets(work, node, scope, label)
+
+
+def _caches(
+    work: LoadContext,
+    nodes: tuple[YamlNode | None, ...],
+    scope: Scope,
+    user: str,
+    directory: str,
+    outputs: YamlNode | None,
+) -> tuple[CacheUse, ...]:
+    if not any(nodes):
+        return ()
+    from envtool.spec.declared_caches import render_caches  # few specs have caches
+
+    patterns = {}
+    for item in outputs.items() if outputs is not None else ():
+        text = work.text(item, scope) if isinstance(item.value, str) else ""
+        if (pattern := scalar_types.resolve_project_path(text, directory)) is not None:
+            patterns[pattern] = item
+    return render_caches(work, nodes, scope, user if user in USERS else USERS[0], directory, patterns)
 
 
 def render_duration(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:

@@ -3,6 +3,7 @@ index can disagree with the disk.
 
 answer_cache         remembers answers (pins, conflict checks) by question
 blobs                keeps fetched files by the sha256 of their content
+cache_generations    keeps directories that tasks keep from run to run: `caches/<key>/0/<generation>/tree`
 caches               keeps directories that builds share from one run to the next: `caches/<digest of the id>/<number>`
 canonical            brings a tree into canonical form, and computes its diff ID and manifest
 collect              decides which items gc removes, and removes them
@@ -28,6 +29,7 @@ leases               keeps what a command needs safe from gc for as long as the 
 locks                takes advisory locks by name: flock(2) on `locks/<name>`
 overlay_view         computes from manifests which files the containers of a stack see
 packing              writes a captured tree as a tar, plain or compressed, with the digests of both
+merge_trees          merges the trees of an overlay into one directory, by hard links
 record_results       stores the results of passed tasks, and bounds their number
 results              reads the results of passed tasks by key
 snapshots            keeps the manifests of project snapshots: `views/<digest>`, compressed

@@ -29,6 +29,7 @@ from envtool.store.store import Store, other_idmap_stores
 from envtool.store.temp_dirs import REMOVAL_SUFFIX, RemoveTree, remove_tree, temp_directory
 
 MAX_UNUSED_AGE = 30 * 86400.0  # seconds that an unused item stays where the caller sets no other limit
+MAX_CACHES_SIZE = 20_000_000_000  # bytes of all caches together; of more, those unused for longest are removed
 LOCK = "gc"
 WORKERS = 4
 Progress: TypeAlias = Callable[[int], None]  # called with the number of bytes that were freed
@@ -39,13 +40,15 @@ class GcPolicy:
     """What gc may remove.
 
     `older_than` (seconds): items that were not used for so long are removed, also those that a lock names; None: items
-    unused for MAX_UNUSED_AGE that no lock names. `keep_size` (bytes): further items are removed, least recently used
-    first and those that locks name last, until the others are no larger. `room`: at least so many bytes are to be
-    freed. `spare`: keys and sha256 of items that are never removed. `named`: those that lock files name."""
+    unused for MAX_UNUSED_AGE that no lock names. `caches_size`: bytes of all caches together. `keep_size` (bytes):
+    further items are removed, least recently used first and those that locks name last, until the others are no larger.
+    `room`: at least so many bytes are to be freed. `spare`: keys and sha256 of items that are never removed. `named`:
+    those that lock files name."""
 
     now: float
     older_than: float | None = None
     keep_size: int | None = None
+    caches_size: int = MAX_CACHES_SIZE
     room: int = 0
     by_age: bool = True
     named: frozenset[str] = frozenset()
@@ -79,15 +82,18 @@ def select_removals(inventory: Inventory, policy: GcPolicy) -> tuple[StoredItem,
     limit = policy.now - (MAX_UNUSED_AGE if policy.older_than is None else policy.older_than)
     selected: list[StoredItem] = []
     size, freed = inventory.size, 0
+    caches_size = sum(item.size for item in inventory.items if item.sort == "cache")
     for item in sorted(inventory.items, key=lambda item: removal_order(item, policy)):
         if item.policy_name in policy.spare:
             continue
         named = policy.older_than is None and item.policy_name in policy.named
         is_old = policy.by_age and not named and item.used < limit
         is_too_large = policy.keep_size is not None and size > policy.keep_size
-        if is_old or is_too_large or freed < policy.room:
+        is_cache = item.sort == "cache"
+        if is_old or is_too_large or freed < policy.room or (is_cache and caches_size > policy.caches_size):
             selected.append(item)
             size -= item.size
+            caches_size -= item.size if is_cache else 0
             freed += item.size
     return tuple(selected)
 

@@ -356,7 +356,8 @@ def _result_items(store: Store) -> Iterator[StoredItem]:
 
 
 def _cache_items(store: Store, inside: disk_usage.RunAsRoot) -> Iterator[StoredItem]:
-    """Yields the caches of RUN instructions (caches.py). They change, so they are measured each time."""
+    """Yields the caches of RUN instructions (caches.py) and of tasks (cache_generations.py). They change, so they are
+    measured each time."""
     for key in list_names(store, caches.DIRECTORY):
         for number in list_names(store, caches.DIRECTORY, key):
             path = store.path(caches.DIRECTORY, key, number)

@@ -6,6 +6,7 @@ the place of the app's; a test holds each to the parameters of the one that it s
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import select
 import sys
@@ -684,6 +685,21 @@ def store_size():
     )
 
 
+def task_caches(names, *, remove):
+    from envtool.app.maintenance import StoredCache
+    from envtool.errors import UsageError
+
+    if "nothing" in names:
+        hint = "`envtool store caches` lists them: name an env, a path in the container, or a key"
+        raise UsageError("there is no cache of `nothing`", code="no-cache", hint=hint)
+    cache = StoredCache(
+        name="0123456789abcdef0123456789abcdef", env="unit", path="/project/target", project="/src/app/.git", below=".",
+        user="user", size=1_200_000_000, used=0.0,
+    )  # fmt: skip
+    home = dataclasses.replace(cache, env="api/unit", path="/home/envtool/.cache/ccache", below="services/api")
+    return (cache,) if remove else (cache, home)
+
+
 def store_remove(*, emit, cancel):
     from envtool.inspect.remove_store import StoreRemoval
 
@@ -864,7 +880,7 @@ REPLACED = {
     "envtool.app.image_output": (export, push, sbom),
     "envtool.app.inspection": (diff, inspect),
     "envtool.app.lock_file": (fetch, lock, vendor),
-    "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify),
+    "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify, task_caches),
     "envtool.app.make_plan": (plan,),
     "envtool.app.read_spec": (listeners, load, load_and_keep, run_offers),
     "envtool.app.running_services": (enter, read_logs, scale, show, stop),

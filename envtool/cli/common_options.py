@@ -238,9 +238,8 @@ class Verb(click.Command):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The options that begin so, with `-vv` where it means more than `-v`."""
-        return super().shell_complete(ctx, incomplete) + (
-            complete_verbose_twice(ctx, incomplete) if self.container else []
-        )
+        more = complete_verbose_twice(ctx, incomplete) if self.container else []
+        return super().shell_complete(ctx, incomplete) + more
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -284,8 +283,7 @@ def complete_secret_names(ctx: click.Context, param: click.Parameter, incomplete
     """Completion: the secrets that tasks, services and layers of the spec name."""
     from envtool.spec.select_envs import secret_names
 
-    spec = _load_spec(ctx)
-    return [name for name in (secret_names(spec) if spec is not None else ()) if name.startswith(incomplete)]
+    return [name for name in secret_names(_load_spec(ctx)) if name.startswith(incomplete)]
 
 
 def complete_report_formats(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call

@@ -161,8 +161,10 @@ def _unknown_env_error(spec: Spec, name: str) -> UsageError:
     return UsageError(f"no env `{name}`", code="no-env", hint=hint or near_name_hint(name, env_names(spec.envs), names))
 
 
-def secret_names(spec: Spec) -> list[str]:
-    """Returns the secrets that tasks, services and layers name, sorted."""
+def secret_names(spec: Spec | None) -> list[str]:
+    """Returns the secrets that tasks, services and layers name, sorted; none without a spec."""
+    if spec is None:
+        return []
     services = [*spec.services, *(service for env in spec.envs for service in env.services)]
     names = {use.name for env in spec.envs for task in env.tasks for use in task.secrets}
     names |= {use.name for service in services for use in service.secrets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from envtool.build import limit_messages
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 8: "FPE", 9: "KILL", 11: "SEGV", 13: "PIPE", 15: "TERM"}
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_UNKNOWN_USER = re.compile(r"^envtool: (there is no (?:user|group) .* in /etc/\w+)$", re.MULTILINE)  # fs/passwd.py
 
 
 def describe_exit(status: int) -> str:
@@ -42,6 +44,8 @@ def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *,
     hint = ""
     if ended.status == 0 and not request.once:
         hint = "its command must stay in the foreground; give it `once: true` if it is to end"
+    elif ended.status == _NOT_EXECUTABLE and (reason := _UNKNOWN_USER.search(log)):
+        hint = f"{reason[1]} of its stack: let `user:` name another, or add a layer that makes it"
     elif ended.status in (_NOT_FOUND, _NOT_EXECUTABLE):
         hint = f"its command is `{' '.join(request.command)[:200]}`; does its stack have that program?"
     return _error(request, message, log, _needs_hint(request) or hint, code=code)

@@ -149,7 +149,7 @@ def test_the_names_that_completion_offers():
     spec = read(
         "version: 1\nsecrets: {a: {}, b: {}, c: {}, unused: {}}\n"
         "layers: {l: {run: 'true', secrets: [b]}}\n"
-        "services: {s: {base: host, command: x, secrets: [c], layers: [{run: 'true', secrets: [a]}]}}\n"
+        "services: {s: {base: host, command: x, ready: 80, secrets: [c], layers: [{run: 'true', secrets: [a]}]}}\n"
         "envs: {e: {base: host, layers: [l], services: [s], tasks: {t: {run: 'true', secrets: [b]}}}}\n"
     )
     assert secret_names(spec) == ["a", "b", "c"]

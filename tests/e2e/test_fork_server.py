@@ -43,9 +43,10 @@ def children() -> dict[int, str]:
     """The processes that this one has to wait for, with their command lines."""
     found = {}
     for thread in os.listdir("/proc/self/task"):
-        for number in Path(f"/proc/self/task/{thread}/children").read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                found[int(number)] = Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process has ended meanwhile
+            for number in Path(f"/proc/self/task/{thread}/children").read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found[int(number)] = Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
     return found
 
 

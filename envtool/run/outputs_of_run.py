@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from envtool.container.output_patterns import matches_pattern
 from envtool.project.snapshot_diff import list_present
 from envtool.run.prepared_task import take_snapshot
 from envtool.run.result_cache import NotCacheable
@@ -23,7 +24,7 @@ _GLOB = frozenset("*?[")
 class HiddenPaths(NamedTuple):
     """What a task that starts now must not see, relative to the project."""
 
-    files: tuple[str, ...] = ()  # that other tasks have added
+    files: tuple[str, ...] = ()  # that other tasks have added, or written in the place of its own outputs
     places: tuple[str, ...] = ()  # files and directories that are not there yet, and that outputs would be or be in
 
 
@@ -35,7 +36,7 @@ class OutputsOfRun:
         project's files cannot be listed, nothing is ever hidden. Raises Interrupted."""
         self._lock = threading.Lock()
         self._patterns = patterns
-        self._added: dict[str, TaskId] = {}  # path -> the task that left it last
+        self._written: dict[str, TaskId] = {}  # path -> the task that left it last
         self._before: frozenset[str] | None = None
         self._places: dict[str, str] = {}  # pattern -> its place
         if len(patterns) < 2 or not any(patterns.values()):
@@ -53,7 +54,7 @@ class OutputsOfRun:
         """Notes the outputs of a task, which are in the project now."""
         if self._before is not None:
             with self._lock:
-                self._added.update(dict.fromkeys((path for path in paths if path not in self._before), task))
+                self._written.update(dict.fromkeys(paths, task))
 
     def hidden_from(self, task: TaskId, needs: Sequence[TaskId]) -> HiddenPaths:
         """Returns what a task must not see that starts now. What it needs is not hidden: its container replaces that by
@@ -62,7 +63,12 @@ class OutputsOfRun:
             return HiddenPaths()
         needed = {pattern for need in needs for pattern in self._patterns[need]}
         with self._lock:
-            added = tuple(path for path, owner in self._added.items() if owner != task and owner not in needs)
+            others = [path for path, owner in self._written.items() if owner != task and owner not in needs]
+        # What was there before stays visible, but for an output of the task itself that another one has overwritten.
+        own = self._patterns[task]
+        added = tuple(
+            path for path in others if path not in self._before or any(matches_pattern(each, path) for each in own)
+        )
         places = {*self._places.values()} - {self._places[pattern] for pattern in needed if pattern in self._places}
         directories = {directory for path in added for directory in _parents(path)} - self._directories
         return HiddenPaths(added, tuple(sorted(places | directories)))

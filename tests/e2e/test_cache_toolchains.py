@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow]
 OLD = 1_500_000_000  # seconds
 LONG_SECONDS = 20.0
 SCALE = (
-    {"ccache": 5, "cargo": 6, "go": 4, "mypy": 14}
+    {"ccache": 5, "cargo": 6, "go": 5, "mypy": 14}
     if depths.LONG
     else dict.fromkeys(("ccache", "cargo", "go", "mypy"), 1)
 )
@@ -111,7 +111,7 @@ def go_project(place, scale: int) -> tuple[str, str, str]:
         functions = "".join(
             f"func F{n}(x []int) int {{ m := map[int]string{{}}; for i, v := range x {{ m[i*{n}] = string(rune(v)) }}; "
             "return len(m) }\n"
-            for n in range(100)
+            for n in range(100 * scale)
         )
         place.write(f"p{number}/p.go", f"package p{number}\n\n{functions}")
     place.write("go.mod", "module example.org/app\n\ngo 1.19\n")
@@ -126,7 +126,7 @@ def go_project(place, scale: int) -> tuple[str, str, str]:
         "package part\n\nconst Part = 2\n",
         (
             "layers: [{apt: [golang-go]}], caches: [~/.cache/go-build, ~/go/pkg], "
-            "tasks: {test: 'CGO_ENABLED=0 go build -o /tmp/all/ ./... && /tmp/all/app'}"
+            "tasks: {test: 'export CGO_ENABLED=0; go build ./... && go build -o /tmp/app . && /tmp/app'}"
         ),
     )
 

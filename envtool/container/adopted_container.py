@@ -41,7 +41,7 @@ class AdoptedContainer(started.LocalContainer):
     def attend(self, cancel: int) -> Exit:
         """Returns how it ended; once `cancel` is readable, it is ended. `early` of that says how many seconds it had
         run before this call."""
-        before = time.time_ns() - self._early.began
+        before = time.time_ns() - self._early.went
         ended = self._early.await_end(cancel)
         self._relay.join()
         ended.early = before / 1e9

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from envtool.container.messages import Exit
     from envtool.container.pod import Member
 
+_GO, _STOP = b"g", b"x"  # what a container is told that waits
 _OUTPUT_BYTES = 1 << 20  # that a container may print before it is taken over
 
 _EARLY_SWITCH_SECONDS = 0.0005  # that a thread waits for the interpreter while the main thread imports
@@ -44,6 +45,16 @@ _pods: list[EarlyPod] = []  # at most one: the pod that no run has taken
 
 
 class _Container(supervisor.Container):
+    """A container; one with a `gate`, a descriptor, is made and begins its steps when that has a byte."""
+
+    def __init__(self, program: dict[str, Any], stdout: int, joins: Namespaces, *, held: bool, gate: int) -> None:
+        super().__init__(program, stdout=stdout, stderr=stdout, joins=joins, held=held)
+        if gate >= 0:  # the last of the descriptors that pid 1 has until the file systems are made
+            known = self._supervisor.program
+            watched = (*known.get("watched", ()), gate)
+            gated = {"watch": program.get("watch", ()), "watched": watched, "begin": _Gate(known.get("begin"))}
+            self._supervisor.program = known | gated
+
     def cancel(self, number: int) -> None:
         """End it by a signal, as its own `cancel` would. Called by any thread."""
         self._supervisor.stop(number)
@@ -53,12 +64,29 @@ class _Container(supervisor.Container):
         self._supervisor.signal(syscalls.SIGKILL)
 
 
+class _Gate:
+    """What pid 1 does before its steps: adds watches as before, and waits."""
+
+    def __init__(self, add_watches: Callable[..., None] | None) -> None:
+        self._add_watches = add_watches
+
+    def __call__(self, directories: tuple[str, ...], *descriptors: int) -> None:
+        if self._add_watches is not None:
+            self._add_watches(directories, *descriptors[:-1])
+        if os.read(descriptors[-1], 1) != _GO:
+            os._exit(125)
+
+
 class EarlyContainer:
-    """A container that has started early. `program` is that of Program.to_dict(); `held`: see supervisor.Container."""
+    """A container that has started early. `program` is that of Program.to_dict(); `held`: see supervisor.Container. One
+    that `waits` begins its steps at `go`."""
 
-    __slots__ = ("_error", "_over", "_result", "_up", "adopted", "began", "container", "program", "reader", "space")
+    __slots__ = (
+        "_error", "_gate", "_over", "_result", "_up", "adopted", "began", "container", "program", "reader", "space",
+        "went",
+    )  # fmt: skip
 
-    def __init__(self, program: dict[str, Any], joins: Namespaces, *, held: bool) -> None:
+    def __init__(self, program: dict[str, Any], joins: Namespaces, *, held: bool, waits: bool = False) -> None:
         self.program = program
         self.space = _identify(joins)
         self.adopted = False
@@ -70,13 +98,15 @@ class EarlyContainer:
         with suppress(OSError):  # the caller has as much in pipes as the kernel allows
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
+        gate, self._gate = os.pipe() if waits else (-1, -1)
+        self.went = self.began
         self._up = _thread.allocate_lock()
         self._up.acquire()
-        _thread.start_new_thread(self._run, (joins, writer, held))
+        _thread.start_new_thread(self._run, (joins, writer, held, gate))
 
-    def _run(self, joins: Namespaces, writer: int, held: bool) -> None:
+    def _run(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
         try:
-            self._start(joins, writer, held)
+            self._start(joins, writer, held, gate)
             if self.container is not None:
                 self._result = self.container.wait()
         except BaseException as error:
@@ -84,18 +114,32 @@ class EarlyContainer:
         finally:
             os.eventfd_write(self._over, 1)
 
-    def _start(self, joins: Namespaces, writer: int, held: bool) -> None:
+    def _start(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
         """Where it cannot start, it is as if it had not begun: the run starts its own, and reports why it cannot."""
         try:
             with joins, ExitStack() as exits:
-                container = _Container(self.program, stdout=writer, stderr=writer, joins=joins, held=held)
+                container = _Container(self.program, writer, joins, held=held, gate=gate)
                 exits.push(container)
                 container.start()
                 exits.pop_all()
             self.container = container
         finally:
-            os.close(writer)
+            for descriptor in (writer, gate):
+                if descriptor >= 0:
+                    os.close(descriptor)
             self._up.release()
+
+    def go(self) -> None:
+        """Lets its steps begin, if they wait."""
+        self._close_gate(_GO)
+
+    def _close_gate(self, answer: bytes) -> None:
+        gate, self._gate = self._gate, -1
+        if gate >= 0:
+            self.went = time.time_ns()
+            with suppress(BrokenPipeError):  # it could not be made
+                os.write(gate, answer)
+            os.close(gate)
 
     def await_start(self) -> bool:
         """Waits until its steps begin. Returns whether they did."""
@@ -122,6 +166,7 @@ class EarlyContainer:
 
     def kill(self) -> None:
         """Kills it, and returns when its processes have ended."""
+        self._close_gate(_STOP)
         if self.await_start():
             assert self.container is not None
             self.container.kill()
@@ -159,9 +204,12 @@ class EarlyPod(Pod):
         service: str,
         make_program: Callable[[str], dict[str, Any]],
         place: tuple[str, int, int] | None = None,
+        *,
+        waits: bool = False,
     ) -> tuple[str, EarlyContainer] | None:
         """Starts a container in a new member, of a service or ("") of the task, with its `place` (`take_place`); the
-        program is made of the address. Returns the address and the container; None if the run goes on by itself."""
+        program is made of the address. One that `waits` begins its steps at `go`. Returns the address and the
+        container; None if the run goes on by itself."""
         with self.lock:
             if not self.is_open or not (self.members is None or name in self.members):
                 if place is not None:
@@ -170,7 +218,9 @@ class EarlyPod(Pod):
             self.place = place
             member = super().add_member(name, service, default_route=not service)
             self.early[name] = (name, service, not service), member
-            container = EarlyContainer(make_program(member.address), self.namespaces(name), held=bool(service))
+            container = EarlyContainer(
+                make_program(member.address), self.namespaces(name), held=bool(service), waits=waits
+            )
             if service:
                 self.services.append(container)
             else:
@@ -233,9 +283,11 @@ class EarlyPod(Pod):
                 return None
             is_task = container is self.task
             may_stand = all(one.adopted for one in self.services) if is_task else not container.has_ended
-            if self.is_confirmed and may_stand and _is_same(container.program, program) and container.await_start():
-                container.adopted = True
-                return container
+            if self.is_confirmed and may_stand and _is_same(container.program, program):
+                container.go()
+                if container.await_start():
+                    container.adopted = True
+                    return container
             self._end([container])
             return None
 

@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from envtool.container.early_run import EarlyPod
+    from envtool.container.early_run import EarlyContainer, EarlyPod
 
 FORMAT = 1
 ADDRESS, PLACE = "address.of.member", "/directory.of.fresh"  # in a noted program, where each run has its own
@@ -93,8 +93,7 @@ class _Starter:
                 top = self._running.get("")
                 if top is not None and top.repository.directory != self._plan["git"]:
                     return
-            if self._start_services() and self._plan["program"] is not None:
-                self._start_task()
+            self._start_all()
         except Exception:  # the run starts all itself, and reports what is wrong
             if os.environ.get("ENVTOOL_DEBUG"):
                 raise
@@ -107,62 +106,89 @@ class _Starter:
             hidden.append(VENDOR)
         return tuple(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(os.fsencode(path)))
 
-    def _start_services(self) -> bool:
-        """Starts services, each when those are ready that it needs. Returns whether all are ready."""
-        waiting: dict[str, list[tuple[str, str, int]]] = {}  # by service: members that are not ready, address and port
+    def _start_all(self) -> None:
+        """Starts services, each when those are ready that it needs, and the task, which begins when all are."""
+        waiting: dict[str, list[_Member]] = {}  # by service: members that are not ready
         ready: set[str] = set()
         pending = [*self._plan["services"]]
+        program, task = self._plan["program"], None
         end = time.monotonic() + _READY_SECONDS
         while pending or waiting:
             for service in [service for service in pending if ready.issuperset(service["needs"])]:
                 pending.remove(service)
                 waiting[service["name"]] = self._start_service(service)
-            for name, places in [*waiting.items()]:
-                places[:] = [place for place in places if not self._is_ready(*place)]
-                if not places:
+            if program is not None and program["timeout"] is None and task is None and not pending:
+                task = self._start_task(program, waits=True)  # it is made while the last services get ready
+            for name, members in [*waiting.items()]:
+                members[:] = [member for member in members if not self._is_ready(member)]
+                if not members:
                     del waiting[name]
                     ready.add(name)
             if waiting:
                 if time.monotonic() > end or not self._pod.is_open:
-                    return False
+                    return
                 time.sleep(_PAUSE)
-        return True
+        if task is not None:
+            task.go()
+        elif program is not None:
+            self._start_task(program)
 
-    def _start_service(self, service: dict[str, Any]) -> list[tuple[str, str, int]]:
+    def _start_service(self, service: dict[str, Any]) -> list[_Member]:
         self._pod.declare_service(service["name"])
-        places = []
+        members = []
         for name, program in service["members"]:
-            address = self._start(name, service["name"], program)
-            places.append((name, address, service["port"]))
-        return places
+            address, container = self._start(name, service["name"], program)
+            members.append(_Member(name, address, service["port"], container))
+        return members
 
-    def _start_task(self) -> None:
+    def _start_task(self, program: dict[str, Any], *, waits: bool = False) -> EarlyContainer:
         from envtool.services import fresh_directory
         from envtool.store.locked_directory import create_locked
 
         directory, lock = create_locked(f"{self._store}/tmp")
-        self._start(TASK_MEMBER, "", self._plan["program"], (directory, lock, fresh_directory.fill(directory)))
+        place = (directory, lock, fresh_directory.fill(directory))
+        return self._start(TASK_MEMBER, "", program, place, waits=waits)[1]
 
     def _start(
-        self, name: str, service: str, program: dict[str, Any], place: tuple[str, int, int] | None = None
-    ) -> str:
-        """Returns the address of a container that has started. Raises _LeftToRunError."""
+        self,
+        name: str,
+        service: str,
+        program: dict[str, Any],
+        place: tuple[str, int, int] | None = None,
+        *,
+        waits: bool = False,
+    ) -> tuple[str, EarlyContainer]:
+        """Returns the address of a container, and the container, which starts. Raises _LeftToRunError."""
         directory = place[0] if place else ""
         started = self._pod.start_early(
-            name, service, lambda address: _fill_in(program, address, directory, self._hidden), place
+            name, service, lambda address: _fill_in(program, address, directory, self._hidden), place, waits=waits
         )
-        if started is None or not started[1].await_start():
+        if started is None:
             raise _LeftToRunError
-        return started[0]
+        return started
 
-    def _is_ready(self, name: str, address: str, port: int) -> bool:
+    def _is_ready(self, member: _Member) -> bool:
+        """Returns whether a member of a service is ready. Raises _LeftToRunError where it has ended."""
+        if member.container.has_ended:
+            raise _LeftToRunError
         try:
-            if port:
-                self._pod.connect(address, port, seconds=1.0).close()
+            if member.port:
+                self._pod.connect(member.address, member.port, seconds=1.0).close()
+            elif not member.container.await_start():
+                raise _LeftToRunError
         except OSError:
             return False
-        self._pod.set_ready(name, ready=True)
+        self._pod.set_ready(member.name, ready=True)
         return True
+
+
+class _Member:
+    """A container of a service, and the port that answers when it is ready (0: it is ready when it runs)."""
+
+    __slots__ = ("address", "container", "name", "port")
+
+    def __init__(self, name: str, address: str, port: int, container: EarlyContainer) -> None:
+        self.name, self.address, self.port, self.container = name, address, port, container
 
 
 class _LeftToRunError(Exception):

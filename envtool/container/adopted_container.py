@@ -23,7 +23,7 @@ class AdoptedContainer(started.LocalContainer):
         assert early.container is not None
         self.__dict__.update(vars(early.container))
         self._early = early
-        self._relay = threading.Thread(target=_relay, args=(early.reader, os.dup(stdout)), daemon=True)
+        self._relay = threading.Thread(target=_relay, args=(early, os.dup(stdout)), daemon=True)
 
     def __enter__(self) -> AdoptedContainer:
         self._relay.start()
@@ -48,13 +48,20 @@ class AdoptedContainer(started.LocalContainer):
         return ended
 
 
-def _relay(reader: int, writer: int) -> None:
-    """Carries bytes until all writing ends of the pipe `reader` are closed. Closes `writer`."""
+def _relay(early: EarlyContainer, writer: int) -> None:
+    """Carries what it prints until all have closed their ends of the pipe. Closes `writer`."""
     try:
-        while os.splice(reader, writer, _PIECE):
+        _write_all(writer, early.printed)
+        while os.splice(early.reader, writer, _PIECE):
             pass
-    except OSError:  # nobody reads them
-        while os.read(reader, _PIECE):
+    except OSError:  # nobody reads it
+        while os.read(early.reader, _PIECE):
             pass
     finally:
         os.close(writer)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -44,7 +44,7 @@ _runs: list[EarlyRun] = []  # at most one: that of this process
 _pods: list[EarlyPod] = []  # at most one: the pod that no run has taken
 
 
-class _Container(supervisor.Container):
+class _GatedContainer(supervisor.Container):
     """A container; one with a `gate`, a descriptor, is made and begins its steps when that has a byte."""
 
     def __init__(self, program: dict[str, Any], stdout: int, joins: Namespaces, *, held: bool, gate: int) -> None:
@@ -52,7 +52,7 @@ class _Container(supervisor.Container):
         if gate >= 0:  # the last of the descriptors that pid 1 has until the file systems are made
             known = self._supervisor.program
             watched = (*known.get("watched", ()), gate)
-            gated = {"watch": program.get("watch", ()), "watched": watched, "begin": _Gate(known.get("begin"))}
+            gated = {"watch": program.get("watch", ()), "watched": watched, "begin": _StepGate(known.get("begin"))}
             self._supervisor.program = known | gated
 
     def cancel(self, number: int) -> None:
@@ -64,7 +64,7 @@ class _Container(supervisor.Container):
         self._supervisor.signal(syscalls.SIGKILL)
 
 
-class _Gate:
+class _StepGate:
     """What pid 1 does before its steps: adds watches as before, and waits."""
 
     def __init__(self, add_watches: Callable[..., None] | None) -> None:
@@ -82,19 +82,21 @@ class EarlyContainer:
     that `waits` begins its steps at `go`."""
 
     __slots__ = (
-        "_error", "_gate", "_over", "_result", "_up", "adopted", "began", "container", "program", "reader", "space",
-        "went",
+        "_error", "_gate", "_over", "_printed", "_reading", "_result", "_up", "adopted", "began", "container",
+        "program", "reader", "space", "went",
     )  # fmt: skip
 
     def __init__(self, program: dict[str, Any], joins: Namespaces, *, held: bool, waits: bool = False) -> None:
         self.program = program
         self.space = _identify(joins)
         self.adopted = False
-        self.container: _Container | None = None  # once it has started
+        self.container: _GatedContainer | None = None  # once it has started
         self._result: Exit | None = None
         self._error: BaseException | None = None
         self.began = time.time_ns()
         self.reader, writer = os.pipe()  # of what it prints
+        os.set_blocking(self.reader, False)
+        self._printed, self._reading = b"", _thread.allocate_lock()  # what was read of it, while the lock was held
         with suppress(OSError):  # the caller has as much in pipes as the kernel allows
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
@@ -118,7 +120,7 @@ class EarlyContainer:
         """Where it cannot start, it is as if it had not begun: the run starts its own, and reports why it cannot."""
         try:
             with joins, ExitStack() as exits:
-                container = _Container(self.program, writer, joins, held=held, gate=gate)
+                container = _GatedContainer(self.program, writer, joins, held=held, gate=gate)
                 exits.push(container)
                 container.start()
                 exits.pop_all()
@@ -140,6 +142,30 @@ class EarlyContainer:
             with suppress(BrokenPipeError):  # it could not be made
                 os.write(gate, answer)
             os.close(gate)
+
+    def has_printed(self, text: bytes) -> bool:
+        """Returns whether it has printed a text, as far as its output is kept."""
+        with self._reading:
+            while not self.adopted and len(self._printed) < _OUTPUT_BYTES:
+                try:
+                    piece = os.read(self.reader, 1 << 16)
+                except BlockingIOError:
+                    break
+                if not piece:
+                    break
+                self._printed += piece
+            return text in self._printed
+
+    def adopt(self) -> None:
+        """Notes that the run has taken it over, with its output."""
+        with self._reading:
+            self.adopted = True
+            os.set_blocking(self.reader, True)
+
+    @property
+    def printed(self) -> bytes:
+        """What was read of its output before the run has taken it over; the rest comes from `reader`."""
+        return self._printed
 
     def await_start(self) -> bool:
         """Waits until its steps begin. Returns whether they did."""
@@ -286,7 +312,7 @@ class EarlyPod(Pod):
             if self.is_confirmed and may_stand and _is_same(container.program, program):
                 container.go()
                 if container.await_start():
-                    container.adopted = True
+                    container.adopt()
                     return container
             self._end([container])
             return None

@@ -2,7 +2,8 @@
 
 Noted is what reaches nothing outside of its pod and needs no leave of the caller: no network, policy, secret, limit,
 variable of the caller, mount of this machine, nor a copy of a git directory. Of the services those that are ready by a
-port or at once, with all that they need; of the task one that leaves nothing in the project.
+port, by a line that they print, or at once, with all that they need; of the task one that leaves nothing in the
+project.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from envtool.build.stack import Stack
     from envtool.run.prepared_task import PreparedTask
     from envtool.services.service_container import LocalService, ServiceProject
-    from envtool.services.service_request import ServiceRequest
+    from envtool.services.service_request import ReadyProbe, ServiceRequest
+
+_SPECIAL = "\\.^$*+?{}[]|()\n"  # characters of a regular expression that stand for others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +78,17 @@ def _startable(local: Sequence[LocalService]) -> list[LocalService]:
 
 
 def _is_startable_service(request: ServiceRequest) -> bool:
-    ready = [probe.how for probe in request.ready]
     return (
-        ready in ([], ["tcp"])
+        all(probe.how == "tcp" or _is_plain_line(probe) for probe in request.ready)
         and not (request.once or request.secrets or request.limits or request.localhost)
         and request.scratch == "memory"
         and request.restart in ("", "never")
     )
+
+
+def _is_plain_line(probe: ReadyProbe) -> bool:
+    """Whether a check looks for a line with a text: to match an expression may take for ever."""
+    return probe.how == "log" and bool(probe.text) and not {*probe.text} & {*_SPECIAL}
 
 
 def _is_startable(task: PreparedTask) -> bool:
@@ -99,7 +106,7 @@ def _note_service(service: LocalService, project: ServiceProject) -> dict[str, A
     return {
         "name": request.name,
         "needs": request.needs,
-        "port": request.ready[0].port if request.ready else 0,
+        "checks": [(probe.port, probe.text.encode()) for probe in request.ready],
         "members": [
             (name, make_service_program(service, project, Member(name, early_start.ADDRESS, -1)).to_dict())
             for name in names

@@ -75,10 +75,10 @@ def _begin(store: str, plan: dict[str, Any], running: dict[str, git.Git] | None,
 
     pod = early_run.EarlyPod(user=plan["user"], spare=plan["spare"])
     early_run.EarlyRun(pod, locks)
-    _thread.start_new_thread(_Starter(store, plan, pod, running).run, ())
+    _thread.start_new_thread(_EarlyStarter(store, plan, pod, running).run, ())
 
 
-class _Starter:
+class _EarlyStarter:
     """The thread that starts the containers of a note, one after the other."""
 
     def __init__(self, store: str, plan: dict[str, Any], pod: EarlyPod, running: dict[str, git.Git] | None) -> None:
@@ -108,7 +108,7 @@ class _Starter:
 
     def _start_all(self) -> None:
         """Starts services, each when those are ready that it needs, and the task, which begins when all are."""
-        waiting: dict[str, list[_Member]] = {}  # by service: members that are not ready
+        waiting: dict[str, list[_EarlyMember]] = {}  # by service: members that are not ready
         ready: set[str] = set()
         pending = [*self._plan["services"]]
         program, task = self._plan["program"], None
@@ -133,12 +133,12 @@ class _Starter:
         elif program is not None:
             self._start_task(program)
 
-    def _start_service(self, service: dict[str, Any]) -> list[_Member]:
+    def _start_service(self, service: dict[str, Any]) -> list[_EarlyMember]:
         self._pod.declare_service(service["name"])
         members = []
         for name, program in service["members"]:
             address, container = self._start(name, service["name"], program)
-            members.append(_Member(name, address, service["port"], container))
+            members.append(_EarlyMember(name, address, service["checks"], container))
         return members
 
     def _start_task(self, program: dict[str, Any], *, waits: bool = False) -> EarlyContainer:
@@ -167,28 +167,36 @@ class _Starter:
             raise _LeftToRunError
         return started
 
-    def _is_ready(self, member: _Member) -> bool:
-        """Returns whether a member of a service is ready. Raises _LeftToRunError where it has ended."""
-        if member.container.has_ended:
+    def _is_ready(self, member: _EarlyMember) -> bool:
+        """Returns whether a member of a service is ready. Raises _LeftToRunError where it has ended, or its output has
+        gone to the run."""
+        container = member.container
+        if container.has_ended or container.adopted or not (member.checks or container.await_start()):
             raise _LeftToRunError
-        try:
-            if member.port:
-                self._pod.connect(member.address, member.port, seconds=1.0).close()
-            elif not member.container.await_start():
-                raise _LeftToRunError
-        except OSError:
-            return False
+        while member.checks:
+            port, text = member.checks[0]
+            if not (self._answers(member.address, port) if port else container.has_printed(text)):
+                return False
+            del member.checks[0]
         self._pod.set_ready(member.name, ready=True)
         return True
 
+    def _answers(self, address: str, port: int) -> bool:
+        try:
+            self._pod.connect(address, port, seconds=1.0).close()
+        except OSError:
+            return False
+        return True
 
-class _Member:
-    """A container of a service, and the port that answers when it is ready (0: it is ready when it runs)."""
 
-    __slots__ = ("address", "container", "name", "port")
+class _EarlyMember:
+    """A container of a service, and the checks that have not succeeded: a port that answers, or (0) a text that it
+    prints."""
 
-    def __init__(self, name: str, address: str, port: int, container: EarlyContainer) -> None:
-        self.name, self.address, self.port, self.container = name, address, port, container
+    __slots__ = ("address", "checks", "container", "name")
+
+    def __init__(self, name: str, address: str, checks: list[tuple[int, bytes]], container: EarlyContainer) -> None:
+        self.name, self.address, self.checks, self.container = name, address, [*checks], container
 
 
 class _LeftToRunError(Exception):

@@ -164,6 +164,22 @@ def test_what_is_never_noted(project, old, new):
         assert run(project, "--again")[:2] == (False, lines(project))
 
 
+@pytest.mark.parametrize(("ready", "early"), [("is ready", True), ("is .eady", False)])
+def test_a_line_that_says_when_it_is_ready(project, ready, early):
+    """What it printed before the run had it is in its log, in its order."""
+    server = (
+        "/bin/sh -c 'echo begins; (/bin/busybox sleep 0.2; echo is ready; echo more) & exec /bin/busybox httpd -f -p"
+    )
+    edit(project, "/bin/busybox httpd -f -p 8000 -h /project", f"{server} 8000 -h /project'")
+    edit(project, "ready: 8000", f"ready: {{log: {ready}}}")
+    run(project)
+    log = project.project / ".envtool/last/unit.test.web-1.log"
+    assert log.read_text() == "begins\nis ready\nmore\n"
+    for _ in range(2):
+        assert run(project, "--again")[:2] == (early, lines(project))
+        assert log.read_text() == "begins\nis ready\nmore\n"
+
+
 def test_a_failure_is_the_same(project):
     edit(project, "cat page; ls", "cat page; ls; exit 3")
     first = run(project, status=1)

@@ -20,6 +20,9 @@ class Container:
         self.adopted = self.has_ended = self.is_over = False
         self.starts = True
 
+    def adopt(self):
+        self.adopted = True
+
     def go(self):
         self.went = True
 

@@ -289,6 +289,11 @@ class EarlyPod(Pod):
             return None
         return place
 
+    def _are_all_adopted(self) -> bool:
+        """Whether the run has taken over every service that it has, and starts none itself."""
+        count = len(self.members or ()) - 1  # without the task
+        return len(self.services) == count and all(one.adopted for one in self.services)
+
     @property
     def is_complete(self) -> bool:
         """Whether the run has taken over all, with the task."""
@@ -300,7 +305,7 @@ class EarlyPod(Pod):
 
     def take_over(self, joins: Namespaces, program: dict[str, Any]) -> EarlyContainer | None:
         """Returns the container that began early in these namespaces, for the caller to end, if its program is this one
-        and it may stand for it: a service has to run, and a task to have begun beside the services of the run. Ends one
+        and it may stand for it: a service has to run, and a task to have begun beside all services of the run. Ends one
         that may not."""
         with self.lock:
             space = _identify(joins)
@@ -308,7 +313,7 @@ class EarlyPod(Pod):
             if container is None:
                 return None
             is_task = container is self.task
-            may_stand = all(one.adopted for one in self.services) if is_task else not container.has_ended
+            may_stand = self._are_all_adopted() if is_task else not container.has_ended
             if self.is_confirmed and may_stand and _is_same(container.program, program):
                 container.go()
                 if container.await_start():

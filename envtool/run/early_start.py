@@ -94,6 +94,8 @@ class _EarlyStarter:
                 if top is not None and top.repository.directory != self._plan["git"]:
                     return
             self._start_all()
+        except _LeftToRunError:
+            return
         except Exception:  # the run starts all itself, and reports what is wrong
             if os.environ.get("ENVTOOL_DEBUG"):
                 raise

@@ -138,3 +138,12 @@ def test_what_the_run_starts_itself_ends_what_would_begin_later(pod):
     pod.confirm(1, MEMBERS)
     assert pod.add_member("web-2", "web") == "new web-2"
     assert pod.start_early("later", "later", lambda _: program()) is None
+
+
+def test_a_task_that_began_beside_fewer_services_is_ended(pod):
+    """The run has one more, which it starts itself."""
+    pod.confirm(1, MEMBERS | {"web-2"})
+    task = pod.task
+    assert pod.take_over("web", program(name="web")) is pod.services[0]
+    assert pod.take_over("task", program(name="task")) is None
+    assert task.is_over

@@ -51,8 +51,9 @@ class _GatedContainer(supervisor.Container):
         super().__init__(program, stdout=stdout, stderr=stdout, joins=joins, held=held)
         if gate >= 0:  # the last of the descriptors that pid 1 has until the file systems are made
             known = self._supervisor.program
-            watched = (*known.get("watched", ()), gate)
-            gated = {"watch": program.get("watch", ()), "watched": watched, "begin": _StepGate(known.get("begin"))}
+            watched: tuple[int, ...] = known.get("watched", ())
+            begin = _StepGate(_load_add_watches() if watched else None)
+            gated = {"watch": program.get("watch", ()), "watched": (*watched, gate), "begin": begin}
             self._supervisor.program = known | gated
 
     def cancel(self, number: int) -> None:
@@ -62,6 +63,12 @@ class _GatedContainer(supervisor.Container):
     def kill(self) -> None:
         """Kill all of it. Called by any thread."""
         self._supervisor.signal(syscalls.SIGKILL)
+
+
+def _load_add_watches() -> Callable[..., None]:
+    from envtool.container.opened_files import add_watches
+
+    return add_watches
 
 
 class _StepGate:

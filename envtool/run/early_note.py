@@ -94,7 +94,8 @@ def _is_plain_line(probe: ReadyProbe) -> bool:
 def _is_startable(task: PreparedTask) -> bool:
     call, request = task.call, task.request
     return not (
-        request.outputs or request.secrets or request.limits or request.artefacts.patterns or call.needs
+        request.outputs or request.secrets or request.limits or request.caches
+        or request.artefacts.patterns or call.needs
         or call.artefacts_to or call.task.retries or request.scratch != "memory"
         or task.refusal is not None
     )  # fmt: skip

@@ -3,9 +3,11 @@
 All run this machine's own PostgreSQL with the same settings (fsync=off) and the same seed, a table of 20,000 rows:
 envtool and podman from one small root, of which podman has our export. All ask by the same lines of shell (CLIENT),
 again and again until psql has the right number of rows, and print the time then: that is the first answer. "The whole
-command" is the same runs with the end of the server. The table says how each does it. podman has no client in a
-container: psql of this machine asks by a socket, and its end is a kill, which is less than a user of compose waits for.
-The CPU time leaves podman out: its containers are no children of its command.
+command" is the same runs with the end of the server. envtool has run the same task before, whose note lets its services
+and the task begin before the spec is read (decision 0160); `--again` keeps it from answering by the result. The table
+says how each does it. podman has no client in a container: psql of this machine asks by a socket, and its end is a
+kill, which is less than a user of compose waits for. The CPU time leaves podman out: its containers are no children of
+its command.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ PODMAN = {
     HOLDS: "the same image with the data committed: the entrypoint only starts the server",
 }
 WHO = {
-    OURS: "`envtool test --again`: a pod, a container on the prepared state, psql in a second container, a clean stop",
+    OURS: "`envtool test --again`, after a run: a pod, a container on the prepared state, psql in a second container,"
+    " both from the note of that run, a clean stop",
     INITDB: "initdb, start, seed, psql, clean stop, without a container",
     RESTART: "postgres on data that are there, psql, clean stop, without a container",
 }

@@ -41,6 +41,7 @@ def main() -> int:
         if status is not None:
             os._exit(status)
         fastpath.expect_services(arguments)
+        fastpath.start_services(arguments)
     elif "list" in arguments:
         from envtool.cli import fastpath
 

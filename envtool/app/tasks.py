@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.app import all_problems
@@ -25,6 +26,7 @@ from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
 from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
+from envtool.run.early_start import NOTES
 from envtool.run.needed_tasks import NeededTask
 from envtool.run.outputs_of_run import OutputsOfRun
 from envtool.run.prepared_task import TaskCall
@@ -34,6 +36,9 @@ from envtool.run.shutdown import GracePeriod
 from envtool.spec.select_envs import stack_names
 from envtool.store import layers
 from envtool.store.disk_errors import to_envtool_error
+
+if TYPE_CHECKING:
+    from envtool.run.early_note import EarlyNote
 
 
 def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
@@ -100,6 +105,8 @@ def _run_in_envs(
             records.finish()
     finally:
         rundir.close_run(spec.root, directory)
+    if len(selected) == 1 and task and not graph.has_needs:
+        _write_early_note(request, project, task)
     for text in find_overwritten_outputs(_written_outputs(results, traces)):
         context.emit(Noted(text=text))
     if uncached := _describe_uncached(selected, results, context):
@@ -170,6 +177,17 @@ def _write_fast_plan(
         fast_plan.write_test_plan(
             traces, project.spec, project.files, project.context, selected=request.envs, began=started
         )
+
+
+def _write_early_note(request: CommandRequest, project: OpenProject, task: str) -> None:
+    """Stores what the next run of a task, beside services, can start before it has read its spec."""
+    notes: list[EarlyNote] = project.context.shared.get(NOTES, list)
+    if request.args or request.leaves_lock or len(notes) != 1:
+        return
+    from envtool.run import early_record
+
+    with suppress(EnvtoolError, OSError):  # the note only makes the next run faster
+        early_record.write(notes[0], project.spec, project.files, project.context, task, request.envs)
 
 
 def _written_outputs(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VERBS = ("exec", "test", "build", "run", "list")
 _TASKS = {"test": "test", "build": "build"}  # the verbs that are the name of their task
+_TASK_VERBS = ("test", "build", "run")
 _FLAGS = {"q": "quiet", "v": "verbose", "x": "fail_fast"}
 
 
@@ -31,6 +32,7 @@ class Line:
     quiet = False
     verbose = False
     fail_fast = False
+    again = False
     offline = False  # means nothing where nothing is built: the plan is that of a run which knew all results
     color = "auto"
     json = False
@@ -82,12 +84,12 @@ def _set_flag(parsed: Line, name: str) -> bool:
     setattr(parsed, name, True)
     if name == "network":
         return parsed.verb == "exec"
-    return name not in ("fail_fast", "offline") or parsed.verb in ("test", "build", "run")
+    return name not in ("fail_fast", "offline", "again") or parsed.verb in ("test", "build", "run")
 
 
 def _parse_option(parsed: Line, name: str, value: str | None, remaining: Iterator[str]) -> bool:
     """Parse one option, whose value is given or the next word. False if the option or its value is unknown."""
-    if name in ("--quiet", "--verbose", "--json", "--fail-fast", "--offline", "--network") and value is None:
+    if name in ("--quiet", "--verbose", "--json", "--fail-fast", "--offline", "--again", "--network") and value is None:
         return _set_flag(parsed, name[2:].replace("-", "_"))
     if name not in ("-C", "--color", "-e", "--env", "-j", "--jobs", "--junit", "--base", "--with"):
         return False
@@ -203,7 +205,7 @@ def try_task(arguments: list[str]) -> int | None:
     """Returns 0 if every task passed before and nothing has changed since, and prints the lines of the long path;
     returns None for the long path, and has then printed nothing."""
     parsed = line(arguments)
-    if parsed is None or parsed.tail or "_ENVTOOL_COMPLETE" in os.environ:
+    if parsed is None or parsed.tail or parsed.again or "_ENVTOOL_COMPLETE" in os.environ:
         return None
     tasks = (*filter(None, (_TASKS.get(parsed.verb),)), *parsed.words)
     if parsed.verb in ("exec", "list") or len(tasks) != 1:
@@ -257,6 +259,20 @@ def expect_services(arguments: list[str]) -> None:
         spec = find_nearest_spec(directory)
         if spec:
             start_network(spec)
+
+
+def start_services(arguments: list[str]) -> None:
+    """Starts the services and the task of a run that takes the long path, from what its last run noted. The run takes
+    over what it finds equal to what it decides itself."""
+    parsed = line(arguments)
+    if parsed is None or parsed.tail or "_ENVTOOL_COMPLETE" in os.environ:
+        return
+    tasks = (*filter(None, (_TASKS.get(parsed.verb),)), *parsed.words)
+    spec, store = find_nearest_spec(parsed.directory), store_directory()
+    if parsed.verb in _TASK_VERBS and len(tasks) == 1 and spec and store:
+        from envtool.run import early_start
+
+        early_start.start(store, spec, tasks[0], parsed.envs)
 
 
 def start_network(spec: str) -> None:

@@ -135,6 +135,8 @@ def _early_holder(settings: Settings) -> Iterator[None]:
         yield
     finally:
         pod_spawn.end_early()
+        if early_run := sys.modules.get("envtool.container.early_run"):
+            early_run.end()
 
 
 def _run_and_report(

@@ -25,6 +25,8 @@ copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them
 seccomp             system call filters, as bytes of classic BPF
 pod                 the network of one run: members with addresses, that know each other by name
+early_run           a pod, services and a task that begin before the run asks for them, and which of them it takes over
+adopted_container   a container that began so, as the run uses it
 pod_spawn           starts a pod's processes; a holder may start before its pod
 pod_holder          the process that owns a pod's namespaces and serves its members
 network             makes a pod's bridge and its members' networks, by messages to the kernel

@@ -18,7 +18,6 @@ import sys
 import time
 
 from envtool.container import messages, userns
-from envtool.errors import SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from envtool.container.pty import PtyTerminal
+    from envtool.errors import SandboxError
 
     class RunningContainer(Protocol):
         """What is used here of the supervisor of a container (supervisor.py)."""
@@ -254,6 +254,8 @@ def ask(supervisor: RunningContainer, message: bytes) -> tuple[int | str, ...]:
 
 def ended() -> SandboxError:
     """Returns the error for a container that cannot be entered any more."""
+    from envtool.errors import SandboxError
+
     return SandboxError("the container does not run", code="container-ended", hint="")
 
 
@@ -265,6 +267,8 @@ def broken(text: str) -> SandboxError:
 
 
 def _silent() -> SandboxError:
+    from envtool.errors import SandboxError
+
     return SandboxError(
         f"the container has not answered for {ANSWER_SECONDS:g} s",
         code="container-silent",
@@ -443,6 +447,8 @@ def _check_streams(descriptors: tuple[int, ...]) -> None:
 
 def start_error(stage: str, number: int, text: str) -> SandboxError:
     """Returns the error for a report ("error", stage, number, text)."""
+    from envtool.errors import SandboxError
+
     if stage == "exec":
         full = number in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
         return SandboxError(

@@ -41,6 +41,7 @@ class Exit:
         self.timed_out = False
         self.interrupted = False
         self.seconds = 0.0
+        self.early = 0.0  # seconds that it ran before the run asked for it (early_run.py)
         self.cpu_seconds = 0.0  # user and system time of all its steps' processes
         self.memory = 0  # bytes of all its processes together, at the peak that was seen; 0: it ended before
         self.written = 0  # bytes that it wrote to its own files in memory, at its end, and to disks, in all

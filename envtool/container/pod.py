@@ -290,6 +290,15 @@ class Pod:
                 return tuple(sorted(found))
             found += [(host, int(port)) for host, _, port in (line.partition(" ") for line in text.split("\n"))]
 
+    def confirm(self, newest: int | None, members: frozenset[str]) -> int:
+        """See StartedPod: nothing began early in this pod."""
+        del newest, members
+        return 0
+
+    def take_place(self) -> tuple[str, int, int] | None:
+        """See StartedPod."""
+        return None
+
     def _request(
         self, *values: int | str, descriptor: int = -1, reply: tuple[Any, ...] = ("ok", 0)
     ) -> tuple[tuple[Any, ...], list[int]]:

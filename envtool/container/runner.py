@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmap import mmap
     from socket import socket
 
+    from envtool.container.adopted_container import AdoptedContainer
     from envtool.container.execution import ExecutionResult
     from envtool.container.fork_server import ForkServer
     from envtool.container.join import Namespaces
@@ -143,6 +144,18 @@ class StartedPod(Protocol):
         """See Pod."""
         ...
 
+    def confirm(self, newest: int | None, members: frozenset[str]) -> int:
+        """Decides whether containers that began before the run asked for them (early_run.py) may stand for those that
+        it will start: they began after the newest change of the project, in nanoseconds since the epoch (None: that is
+        not known), and `members` are all that the pod will have. Ends them if not. Returns when the first of them
+        began; 0: there is none. Without this call the run takes none over."""
+        ...
+
+    def take_place(self) -> tuple[str, int, int] | None:
+        """Returns the directory that a task which began early has from FreshServer, as its path, a descriptor that
+        locks it and one of a socket that listens. The caller takes them over. None if there is none."""
+        ...
+
 
 class Runner(Protocol):
     """Runs containers. Its methods are called by several threads at once."""
@@ -246,6 +259,9 @@ class LocalRunner:
         """See Runner."""
         from envtool.container import supervisor
 
+        if (adopted := _adopt_early(program, stdout, joins)) is not None:
+            with adopted:
+                return adopted.attend(cancel)
         return supervisor.run(
             program.to_dict(),
             stdout=stdout,
@@ -264,13 +280,17 @@ class LocalRunner:
         """See Runner."""
         from envtool.container.started import LocalContainer
 
+        if (adopted := _adopt_early(program, stdout, joins)) is not None:
+            return adopted
         return LocalContainer(program.to_dict(), stdout=stdout, stderr=stderr, joins=joins, server=self._find_server())
 
     def pod(self, *, user: bool = True, spare: int = 0, **options: Any) -> StartedPod:
         """See Runner."""
+        from envtool.container import early_run
         from envtool.container.pod import Pod
 
-        return Pod(user=user, spare=spare, **options)
+        early = None if options else early_run.take_pod(user=user)
+        return early or Pod(user=user, spare=spare, **options)
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner."""
@@ -283,3 +303,17 @@ class LocalRunner:
     def give_to_root(self, path: str) -> None:
         """See Runner."""
         userns.give_to_root(path)
+
+
+def _adopt_early(program: Program, stdout: int, joins: Namespaces | None) -> AdoptedContainer | None:
+    """Returns the container that began early for this program in a pod (early_run.py); None if there is none."""
+    if joins is None:
+        return None
+    from envtool.container import early_run
+
+    early = early_run.find(joins, program.to_dict)
+    if early is None:
+        return None
+    from envtool.container.adopted_container import AdoptedContainer
+
+    return AdoptedContainer(early, stdout)

@@ -176,7 +176,7 @@ def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dic
     if "watched" in program:
         from envtool.container.opened_files import add_watches
 
-        program["begin"] = add_watches
+        program.setdefault("begin", add_watches)  # early_run.py has another
     if "vary" in program:
         from envtool.container import perturb
 

@@ -298,9 +298,11 @@ def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
     with fork_lock:
         ready_read, ready_write = os.pipe()
         end_read, end_write = os.pipe()
+        caller = os.getpid()
         child = fork()
         if child == 0:
             try:
+                syscalls.die_with_parent(caller)  # it has both ends of the pipe, which so would never end
                 syscalls.unshare(syscalls.CLONE_NEWUSER)
                 os.write(ready_write, b"k")
                 os.read(end_read, 1)

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envtool.fs.changes import State
 
+_CTIME = 4  # of the five numbers of a row
+
 
 def snapshot_manifest(snapshot: Snapshot) -> bytes:
     """Returns the text that a snapshot's digest is of: path, mode (octal) and hash (hex) of each file, each ended by a
@@ -86,6 +88,13 @@ def directory_states(snapshot: Snapshot) -> dict[bytes, State]:
     if max(ctime for *_, ctime in states.values()) > time.time_ns() - CLOCK_GRAIN:
         time.sleep(CLOCK_GRAIN / 1e9)
     return states
+
+
+def newest_change(snapshot: Snapshot, directories: dict[bytes, State]) -> int:
+    """Returns a time, in nanoseconds since the epoch, after which nothing of a project has changed: neither its files
+    nor its `directories` (`directory_states`)."""
+    numbers = memoryview(snapshot.stats).cast("q").tolist()[_CTIME :: ROW_SIZE // 8]
+    return max([*numbers, *(ctime for *_, ctime in directories.values())], default=0) + CLOCK_GRAIN
 
 
 def changed_directory(before: dict[bytes, State], snapshot: Snapshot) -> str:

@@ -16,7 +16,7 @@ from envtool.model import Env
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.project.snapshot_diff import list_present
-from envtool.run import provenance, task_services
+from envtool.run import early_start, provenance, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.known_commit import CommitDescription
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
@@ -99,6 +99,8 @@ def _run(
             return answer
     task = task._replace(pod=pod)
     recording = Recording(task)
+    if pod is not None:
+        recording.confirm_early(pod)
     result = (_run_staged if _is_staged(call) else _run_once)(task, recording.reach, run)
     report = _to_result(call, result)
     if result.outcome == "flaky":
@@ -288,6 +290,18 @@ class Recording:
                 )
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
+
+    def confirm_early(self, pod: StartedPod) -> None:
+        """Lets the run take over containers that began before it took the snapshot, if nothing of the project has
+        changed since they began: the record is then of what they saw."""
+        members = [f"{service.name}-{number + 1}" for service in self._task.request.services
+                   for number in range(service.replicas)]  # fmt: skip
+        newest = None
+        if self.reach is not None and self._task.snapshot is not None:
+            newest = snapshot_diff.newest_change(self._task.snapshot, self._directories)
+        began = pod.confirm(newest, frozenset([*members, early_start.TASK_MEMBER]))
+        if began and self.reach is not None:
+            self.reach.set_began(began)
 
     def describe_commit(self, result: TaskResult) -> str:
         """Returns the commit that the task ran at: see provenance.describe_commit. Raises as that."""

@@ -73,7 +73,7 @@ def read_plan(store: str, spec: str, env: str) -> dict[str, Any] | None:
         plan: dict[str, Any] = store_files.decode_with_checksum(store_files.read_regular_file(path))[0]
         if plan["version"] != plan_version() or plan["spec"] != spec or plan["env"] != env:
             return None
-        descriptors.extend(_hold(lock) for lock in plan["locks"])
+        descriptors.extend(hold(lock) for lock in plan["locks"])
         if all(stat_signature(watched_path) == state for watched_path, state in plan["watch"]):
             plan["let"] = select_passed(plan)
             if plan["let"] is None:  # a variable is not allowed: the caller's full path has the error message
@@ -203,8 +203,9 @@ def _report_limit(outcome: Exit, program: dict[str, Any]) -> None:
     sys.stderr.write(f"envtool: {describe_end(outcome, limits, program['timeout'])}\n")
 
 
-def _hold(path: str) -> int:
-    # a shared lock on each layer: gc must not remove it while it is mounted
+def hold(path: str) -> int:
+    """Returns a descriptor with a shared lock, of a layer: gc must not remove it while it is mounted. Raises
+    OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

@@ -61,7 +61,7 @@ def prepare_exec_plan(
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
     a pod, or scratch space on disk. `services` run beside the command, and `place` is its place in their pod."""
-    spec_path, outside, in_pod = _spec_path(spec), env.has_outside, task_services.needs_pod(env)
+    spec_path, outside, in_pod = plan_spec_path(spec), env.has_outside, task_services.needs_pod(env)
     request = task_container.make_request(env, stack, {}, arch=context.arch, services=services)
     project = ServiceProject(root=context.root, hidden=git.hidden, binds=git.binds, peeks=git.peeks)
     program = task_container.make_program(
@@ -91,7 +91,7 @@ def prepare_exec_plan(
     # the files that say whether a git directory outside the project is its own (repository.has_external_git)
     is_external = repository is not None and repository.directory != os.path.join(real_path(context.root), ".git")
     link_files = (f"{repository.common}/config", f"{repository.directory}/gitdir") if repository and is_external else ()
-    decided = (*_decisive_paths(stack, spec, context), *_module_paths(context))
+    decided = (*decisive_paths(stack, spec, context), *_module_paths(context))
     for path in (*decided, fast_exec.permissions_path(), *userns.MAP_FILES, *link_files):
         watched.setdefault(path, fast_exec.stat_signature(path))
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
@@ -146,7 +146,7 @@ def write_test_plan(
         or max((*times, *states.values()), default=0) > began - CLOCK_MARGIN
     ):
         return
-    spec_path = _spec_path(spec)
+    spec_path = plan_spec_path(spec)
     plan = {
         "version": fast_test.plan_version(),
         "spec": spec_path,
@@ -176,7 +176,7 @@ def _watched_signatures(
     ctime is enough. Returns None if git's directories are not what a result depends on."""
     watched = {file.path: tuple(file.state) for file in files.seen()}
     stacks = [stack for trace in traces for stack in trace.stacks]
-    decided = dict.fromkeys(path for stack in stacks for path in _decisive_paths(stack, spec, context))
+    decided = dict.fromkeys(path for stack in stacks for path in decisive_paths(stack, spec, context))
     decided |= dict.fromkeys(_module_paths(context))
     for path in (
         *decided,
@@ -233,7 +233,8 @@ def _copies(trace: CachedResult) -> list[tuple[str, str]]:
     return copies
 
 
-def _spec_path(spec: Spec) -> str:
+def plan_spec_path(spec: Spec) -> str:
+    """Returns the path of a spec, by which a plan is found."""
     # only links in the directory's path are resolved: projects that link to one spec have a plan each
     return os.path.join(real_path(spec.root), os.path.basename(spec.file))
 
@@ -245,7 +246,7 @@ def _is_plain(trace: CachedResult) -> bool:
     return not trace.stored.outputs and not trace.stored.run.message and name.isascii() and name.isprintable()
 
 
-def _decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:
+def decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:
     """Yields the paths that decided a stack, besides the project files that were read: spec, plugins, inputs, pins,
     layers."""
     yield from spec.read

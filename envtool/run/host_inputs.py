@@ -85,6 +85,11 @@ class HostInputs:
             shared.end(self._shared[1])
             self._shared = None
 
+    def set_began(self, began: int) -> None:
+        """Notes that the task may have begun earlier, in nanoseconds since the epoch: git's files must not have changed
+        since."""
+        self._began = min(self._began, began)
+
     def set_opened(self, opened: tuple[str, ...] | None) -> None:
         """Notes what was opened, once the container has ended: `opened` are the files in the directories that it
         watched itself, None if those are not known."""

@@ -56,7 +56,8 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
         ) as group:
             complete = False
             try:
-                group.start(task.services.provide(task.request.services, group.setting))
+                local = task.services.provide(task.request.services, group.setting)
+                group.start(local)
                 result = _run_tracked(task, reach, project, group)
                 group.stop()
                 complete = result.outcome == "passed"
@@ -67,6 +68,9 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
                     learned_network.emit_learned(task.pod, call.env, call.task.name, context.emit, complete=complete)
             if reach:
                 reach.add_opened(group.opened())
+            from envtool.run import early_note
+
+            early_note.note(task, local, project)
             return result
 
 
@@ -83,6 +87,7 @@ def _run_tracked(
         except EnvtoolError as error:
             work.detail = error.message
             raise
+        work.began -= ended.early
         work.status, work.outputs = ended.status, ended.outputs
         work.memory, work.cpu_seconds, work.written = ended.memory, ended.cpu_seconds, ended.written
         work.limit = limit_messages.limit_name(ended)

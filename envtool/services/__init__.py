@@ -1,6 +1,7 @@
 """Runs services: containers in the pod of one run, beside a task, or by hand under `envtool up`.
 
 fresh_client       Makes a service fresh from inside of a task: a function, a plugin of pytest, a command
+fresh_directory    The directory by which a task asks for fresh services: clients and a socket
 fresh_server       Takes `fresh NAME` from a task's container
 group              ServiceGroup: starts services, stops them, scales and replaces them, and says which one failed
 group_values       The setting of a group, and the states of its services and replicas

@@ -20,60 +20,35 @@ from typing import TYPE_CHECKING, Literal
 
 from envtool.container.program import BindMount
 from envtool.errors import EnvtoolError, Interrupted, internal
+from envtool.services import fresh_directory
+from envtool.services.fresh_directory import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DIRECTORY = "/run/envtool"  # in the task's container
 LINE, SECONDS = 256, 5.0  # bytes of a request, and seconds in which it must arrive
 ANSWER = 4096  # characters
-_BACKLOG = 16
 _PAUSE = 0.1  # seconds until the next accept(2), after one that failed: the process has no free descriptor
 _ENDED = b"the run is being ended\n"
-_METADATA = "Metadata-Version: 2.1\nName: envtool-fresh\nVersion: 1\n"
-_ENTRY_POINTS = "[pytest11]\nenvtool_fresh = envtool_fresh\n"
-_COMMAND = f"""#!/bin/sh
-# Makes services of this run fresh: envtool-fresh SERVICE...
-if command -v python3 >/dev/null 2>&1; then
-    exec python3 -IS {DIRECTORY}/python/envtool_fresh.py "$@"
-fi
-exec perl -MIO::Socket::UNIX -e '
-    @ARGV or die "usage: envtool-fresh SERVICE...\\n";
-    for my $name (@ARGV) {{
-        my $connection = IO::Socket::UNIX->new(Peer => "{DIRECTORY}/fresh.sock")
-            or die "envtool does not answer: $!\\n";
-        print $connection "fresh $name\\n";
-        $connection->flush;
-        my $answer = <$connection>;
-        defined $answer or die "envtool has ended\\n";
-        $answer eq "ok\\n" or die $answer;
-    }}
-' "$@"
-"""
 
 
 class FreshServer:
     """Serves requests for fresh services, as a context. `fresh` makes one service fresh, and raises EnvtoolError; it
     must return soon after its event is set, which the end of the context does. `directory` is an empty directory, which
-    is mounted at `DIRECTORY` in the task's container."""
+    is mounted at `DIRECTORY` in the task's container; or it has been filled before, and `listener` is its socket."""
 
-    def __init__(self, directory: str, fresh: Callable[[str, threading.Event], None]) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: str, fresh: Callable[[str, threading.Event], None], listener: int | None = None
+    ) -> None:
+        self._directory, self._given = directory, listener
         self._fresh = fresh
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="fresh", daemon=True)
 
     def __enter__(self) -> FreshServer:
-        _write_clients(self._directory)
+        listener = self._given if self._given is not None else fresh_directory.fill(self._directory)
+        self._listener = socket.socket(fileno=listener)
         self._end, self._wake = os.pipe2(os.O_CLOEXEC)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:  # the path of a socket may have 107 bytes
-            self._listener.bind(f"/proc/self/fd/{descriptor}/fresh.sock")
-            os.chmod("fresh.sock", 0o666, dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        self._listener.listen(_BACKLOG)
         self._thread.start()
         return self
 
@@ -92,7 +67,7 @@ class FreshServer:
     @property
     def variables(self) -> Mapping[str, str]:
         """Directories that are appended to variables of the task, by the variable's name."""
-        return {"PATH": f"{DIRECTORY}/bin", "PYTHONPATH": f"{DIRECTORY}/python"}
+        return fresh_directory.VARIABLES
 
     def _serve(self) -> None:
         while self._wait(self._listener.fileno(), None) == "data":
@@ -153,28 +128,3 @@ class FreshServer:
         except Exception as error:  # a bug fails the request, and the server continues
             return f"{internal(error).message}\n"[:ANSWER].encode(errors="replace")
         return _ENDED if self._over.is_set() else b"ok\n"
-
-
-def _write_clients(directory: str) -> None:
-    """Writes the command `envtool-fresh` and the module `envtool_fresh`, which is a plugin of pytest."""
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fresh_client.py")
-    with open(source, encoding="utf-8") as file:
-        client = file.read()
-    files = {
-        "bin/envtool-fresh": (_COMMAND, 0o755),
-        "python/envtool_fresh.py": (client, 0o644),
-        "python/envtool_fresh-1.dist-info/METADATA": (_METADATA, 0o644),
-        "python/envtool_fresh-1.dist-info/entry_points.txt": (_ENTRY_POINTS, 0o644),
-    }
-    for name, (text, mode) in files.items():
-        path = os.path.join(directory, name)
-        parent = os.path.dirname(path)
-        while not os.path.isdir(parent):
-            above = parent
-            while not os.path.isdir(os.path.dirname(above)):
-                above = os.path.dirname(above)
-            os.mkdir(above)
-            os.chmod(above, 0o755)  # the container's ids read it, whatever the umask
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(path, mode)

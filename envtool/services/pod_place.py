@@ -12,7 +12,8 @@ from envtool.errors import SandboxError
 from envtool.services import service_errors
 from envtool.services.fresh_server import FreshServer
 from envtool.services.service_container import pod_mounts
-from envtool.store.temp_dirs import temp_directory
+from envtool.store.locked_directory import create_locked
+from envtool.store.temp_dirs import removed_at_end
 
 if TYPE_CHECKING:
     from envtool.container.join import Namespaces
@@ -59,10 +60,11 @@ def open_place(
                 pod.open_localhost(name, request.name, port)
             except SandboxError as error:
                 raise service_errors.localhost_error(request, port, str(error)) from error
+        path, lock, listener = pod.take_place() or (*create_locked(store.path("tmp")), None)
         with (
+            removed_at_end(path, lock) as directory,
             pod.namespaces(name) as namespaces,
-            temp_directory(store) as directory,
-            FreshServer(directory, fresh) as server,
+            FreshServer(directory, fresh, listener) as server,
         ):
             yield PodPlace(member.address, name, namespaces, pod_mounts(), server.binds, server.variables)
     finally:

@@ -26,6 +26,7 @@ inventory            lists what is in the store, with sizes and times of last us
 json_documents       reads and writes JSON documents with a checksum
 layers               keeps captured layers by key: `layers/<key>/{tree/,layer.json,manifest}`
 leases               keeps what a command needs safe from gc for as long as the command works
+locked_directory     makes a directory of tmp/ with its lock
 locks                takes advisory locks by name: flock(2) on `locks/<name>`
 overlay_view         computes from manifests which files the containers of a stack see
 packing              writes a captured tree as a tar, plain or compressed, with the digests of both

@@ -22,7 +22,7 @@ from envtool.store.json_documents import is_time
 from envtool.store.store import PER_IDMAP, Store, other_idmap_stores
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
-PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told|valid))?")  # of a complete file in plans/
+PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told|valid|early))?")  # of a complete file in plans/
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _MAX_LOCK_SIZE = 64 << 20  # bytes of a lock that is read
 
@@ -320,7 +320,7 @@ def read_uses(store: Store) -> Iterator[LastUse]:
         try:
             plan = store_files.decode_with_checksum(store_files.read_regular_file(path))[0]
             time = os.stat(path).st_mtime
-            env = "" if name.endswith(".told") else str(plan["env"])
+            env = "" if name.endswith((".told", ".early")) else str(plan["env"])
             keys = [
                 path_in_layer[len(prefix) :].split("/")[0]
                 for path_in_layer, _ in plan["watch"]

@@ -25,7 +25,15 @@ RemoveTree: TypeAlias = Callable[[str], None]  # removes a tree, also one that c
 def temp_directory(store: Store, *, remove: RemoveTree | None = None, ending: str = "") -> Iterator[str]:
     """Yields a new directory (absolute path, mode 0755) on the store's file system. It is removed at the end, or by the
     next run's `sweep` when this process dies. Its name ends in `ending`. Raises OSError when the disk is full."""
-    path, descriptor = _create_locked(store, ending)
+    from envtool.store.locked_directory import create_locked  # verbs that look make none
+
+    with removed_at_end(*create_locked(store.path("tmp"), ending), remove=remove) as path:
+        yield path
+
+
+@contextmanager
+def removed_at_end(path: str, descriptor: int, *, remove: RemoveTree | None = None) -> Iterator[str]:
+    """Yields a directory of `create_locked`, and removes it at the end."""
     try:
         yield path
     finally:
@@ -33,27 +41,6 @@ def temp_directory(store: Store, *, remove: RemoveTree | None = None, ending: st
             remove_tree(path, remove)
         finally:
             os.close(descriptor)
-
-
-def _create_locked(store: Store, ending: str) -> tuple[str, int]:
-    while True:
-        path = store.path("tmp", os.urandom(8).hex() + ending)
-        os.mkdir(path)
-        try:
-            os.chmod(path, 0o755)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:  # another process swept it between mkdir and open
-            continue
-        if locks.try_lock(descriptor) and _is_same_directory(path, descriptor):
-            return path, descriptor
-        os.close(descriptor)  # another process swept it between open and flock
-
-
-def _is_same_directory(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def sweep(store: Store, *, remove: RemoveTree | None = None) -> int:

@@ -151,6 +151,15 @@ class FakePod:
         """See Pod."""
         return tuple(sorted(self.reached))
 
+    def confirm(self, newest: int | None, members: frozenset[str]) -> int:
+        """See StartedPod: nothing began early in this pod."""
+        del newest, members
+        return 0
+
+    def take_place(self) -> tuple[str, int, int] | None:
+        """See StartedPod."""
+        return None
+
 
 _FILES = (("user", "user"), ("network", "net"))
 

@@ -38,7 +38,7 @@ ALLOWED = {
     "envtool/build/": STORE,
     "envtool/run/restore.py": STORE,
     "envtool/run/artefacts.py": STORE,
-    "envtool/services/fresh_server.py": OWN + ": a module of envtool",
+    "envtool/services/fresh_directory.py": OWN + ": a module of envtool",
     "envtool/services/up/service_log.py": STORE + ": up/KEY",
     "envtool/services/host_ports.py": "/proc",
     "envtool/run/shared_results.py": STORE,

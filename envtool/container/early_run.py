@@ -1,0 +1,431 @@
+"""Containers that start before a run knows what it will start: a pod, its services, and the task beside them.
+
+`run/early_start.py` starts them from what the last run noted. The run decides later, when it has read its spec. It asks
+for the same pod, members and containers as ever, by the Runner. A container that it asks for is taken over if it began
+already and its program is equal, value by value; if it is not, it is ended, and the run's own container starts in its
+place. What the run does not ask for is ended before the task begins.
+
+    EarlyRun ──take_pod──> EarlyPod        `confirm`: the project has not changed since, and these are the members
+                              └─ find(joins) ──> EarlyContainer ──taken over──> adopted_container.py
+
+Every container has a thread of its own, which starts it and waits for it: a container dies with the thread that started
+it. All of it dies with this process. Imported by the command line before the spec is read: nothing here takes long.
+"""
+
+from __future__ import annotations
+
+import _thread
+import fcntl
+import os
+import select
+import sys
+import time
+from contextlib import ExitStack, suppress
+
+from envtool.container import supervisor, syscalls
+from envtool.container.pod import Pod
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from envtool.container.join import Namespaces
+    from envtool.container.messages import Exit
+    from envtool.container.pod import Member
+
+_GO, _STOP = b"g", b"x"  # what a container is told that waits
+_OUTPUT_BYTES = 1 << 20  # that a container may print before it is taken over
+
+_EARLY_SWITCH_SECONDS = 0.0005  # that a thread waits for the interpreter while the main thread imports
+_SWITCH_SECONDS = sys.getswitchinterval()
+
+_runs: list[EarlyRun] = []  # at most one: that of this process
+_pods: list[EarlyPod] = []  # at most one: the pod that no run has taken
+
+
+class _GatedContainer(supervisor.Container):
+    """A container; one with a `gate`, a descriptor, is made and begins its steps when that has a byte."""
+
+    def __init__(self, program: dict[str, Any], stdout: int, joins: Namespaces, *, held: bool, gate: int) -> None:
+        super().__init__(program, stdout=stdout, stderr=stdout, joins=joins, held=held)
+        if gate >= 0:  # the last of the descriptors that pid 1 has until the file systems are made
+            known = self._supervisor.program
+            watched: tuple[int, ...] = known.get("watched", ())
+            begin = _StepGate(_load_add_watches() if watched else None)
+            gated = {"watch": program.get("watch", ()), "watched": (*watched, gate), "begin": begin}
+            self._supervisor.program = known | gated
+
+    def cancel(self, number: int) -> None:
+        """End it by a signal, as its own `cancel` would. Called by any thread."""
+        self._supervisor.stop(number)
+
+    def kill(self) -> None:
+        """Kill all of it. Called by any thread."""
+        self._supervisor.signal(syscalls.SIGKILL)
+
+
+def _load_add_watches() -> Callable[..., None]:
+    from envtool.container.opened_files import add_watches
+
+    return add_watches
+
+
+class _StepGate:
+    """What pid 1 does before its steps: adds watches as before, and waits."""
+
+    def __init__(self, add_watches: Callable[..., None] | None) -> None:
+        self._add_watches = add_watches
+
+    def __call__(self, directories: tuple[str, ...], *descriptors: int) -> None:
+        if self._add_watches is not None:
+            self._add_watches(directories, *descriptors[:-1])
+        if os.read(descriptors[-1], 1) != _GO:
+            os._exit(125)
+
+
+class EarlyContainer:
+    """A container that has started early. `program` is that of Program.to_dict(); `held`: see supervisor.Container. One
+    that `waits` begins its steps at `go`."""
+
+    __slots__ = (
+        "_error", "_gate", "_over", "_printed", "_reading", "_result", "_up", "adopted", "began", "container",
+        "program", "reader", "space", "went",
+    )  # fmt: skip
+
+    def __init__(self, program: dict[str, Any], joins: Namespaces, *, held: bool, waits: bool = False) -> None:
+        self.program = program
+        self.space = _identify(joins)
+        self.adopted = False
+        self.container: _GatedContainer | None = None  # once it has started
+        self._result: Exit | None = None
+        self._error: BaseException | None = None
+        self.began = time.time_ns()
+        self.reader, writer = os.pipe()  # of what it prints
+        os.set_blocking(self.reader, False)
+        self._printed, self._reading = b"", _thread.allocate_lock()  # what was read of it, while the lock was held
+        with suppress(OSError):  # the caller has as much in pipes as the kernel allows
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
+        self._over = os.eventfd(0, os.EFD_CLOEXEC)
+        gate, self._gate = os.pipe() if waits else (-1, -1)
+        self.went = self.began
+        self._up = _thread.allocate_lock()
+        self._up.acquire()
+        _thread.start_new_thread(self._run, (joins, writer, held, gate))
+
+    def _run(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
+        try:
+            self._start(joins, writer, held, gate)
+            if self.container is not None:
+                self._result = self.container.wait()
+        except BaseException as error:
+            self._error = error
+        finally:
+            os.eventfd_write(self._over, 1)
+
+    def _start(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
+        """Where it cannot start, it is as if it had not begun: the run starts its own, and reports why it cannot."""
+        try:
+            with joins, ExitStack() as exits:
+                container = _GatedContainer(self.program, writer, joins, held=held, gate=gate)
+                exits.push(container)
+                container.start()
+                exits.pop_all()
+            self.container = container
+        finally:
+            for descriptor in (writer, gate):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._up.release()
+
+    def go(self) -> None:
+        """Lets its steps begin, if they wait."""
+        self._close_gate(_GO)
+
+    def _close_gate(self, answer: bytes) -> None:
+        gate, self._gate = self._gate, -1
+        if gate >= 0:
+            self.went = time.time_ns()
+            with suppress(BrokenPipeError):  # it could not be made
+                os.write(gate, answer)
+            os.close(gate)
+
+    def has_printed(self, text: bytes) -> bool:
+        """Returns whether it has printed a text, as far as its output is kept."""
+        with self._reading:
+            while not self.adopted and len(self._printed) < _OUTPUT_BYTES:
+                try:
+                    piece = os.read(self.reader, 1 << 16)
+                except BlockingIOError:
+                    break
+                if not piece:
+                    break
+                self._printed += piece
+            return text in self._printed
+
+    def adopt(self) -> None:
+        """Notes that the run has taken it over, with its output."""
+        with self._reading:
+            self.adopted = True
+            os.set_blocking(self.reader, True)
+
+    @property
+    def printed(self) -> bytes:
+        """What was read of its output before the run has taken it over; the rest comes from `reader`."""
+        return self._printed
+
+    def await_start(self) -> bool:
+        """Waits until its steps begin. Returns whether they did."""
+        with self._up:
+            return self.container is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self._over in _poll(self._over, timeout=0)
+
+    def await_end(self, cancel: int = -1) -> Exit:
+        """Returns how it ended. Once the descriptor `cancel` is readable it is ended, as supervisor.Container does it.
+        Raises what the wait for it raised. Called by any thread."""
+        assert self.container is not None
+        while self._over not in (ready := _poll(self._over, cancel)):
+            if cancel in ready:
+                self.container.cancel(syscalls.requested_signal(cancel))
+                cancel = -1
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def kill(self) -> None:
+        """Kills it, and returns when its processes have ended."""
+        self._close_gate(_STOP)
+        if self.await_start():
+            assert self.container is not None
+            self.container.kill()
+        _poll(self._over)
+
+    def end(self) -> None:
+        """Kills it, and leaves nothing of it. Called once."""
+        self.kill()
+        if self.container is not None:
+            self.container.__exit__()
+        for descriptor in (self.reader, self._over):
+            os.close(descriptor)
+
+
+class EarlyPod(Pod):
+    """A pod some of whose members are there already, with their containers."""
+
+    def __init__(self, *, user: bool, spare: int) -> None:
+        super().__init__(user=user, spare=spare)
+        self.user = user
+        self.lock = _thread.RLock()
+        self.is_open = True  # whether further containers start early
+        self.is_confirmed = False
+        self.members: frozenset[str] | None = None  # that the run will have
+        self.early: dict[str, tuple[tuple[str, str, bool], Member]] = {}  # members that the run has not asked for
+        self.services: list[EarlyContainer] = []
+        self.task: EarlyContainer | None = None
+        self.place: tuple[str, int, int] | None = None  # directory, its lock, a socket: see FreshServer
+
+    # ---- before the run has it
+
+    def start_early(
+        self,
+        name: str,
+        service: str,
+        make_program: Callable[[str], dict[str, Any]],
+        place: tuple[str, int, int] | None = None,
+        *,
+        waits: bool = False,
+    ) -> tuple[str, EarlyContainer] | None:
+        """Starts a container in a new member, of a service or ("") of the task, with its `place` (`take_place`); the
+        program is made of the address. One that `waits` begins its steps at `go`. Returns the address and the
+        container; None if the run goes on by itself."""
+        with self.lock:
+            if not self.is_open or not (self.members is None or name in self.members):
+                if place is not None:
+                    _remove_place(place)
+                return None
+            self.place = place
+            member = super().add_member(name, service, default_route=not service)
+            self.early[name] = (name, service, not service), member
+            container = EarlyContainer(
+                make_program(member.address), self.namespaces(name), held=bool(service), waits=waits
+            )
+            if service:
+                self.services.append(container)
+            else:
+                self.task = container
+            return member.address, container
+
+    # ---- for the run
+
+    def confirm(self, newest: int | None, members: frozenset[str]) -> int:
+        """See StartedPod."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with self.lock:
+            began = [container.began for container in self.containers()]
+            self.is_confirmed = newest is not None and newest < min(began, default=1 << 63)
+            self.members = members
+            if not self.is_confirmed or not members.issuperset(self.early):
+                self.drop()
+            return min(began) if began and self.is_open else 0
+
+    def add_member(self, name: str, service: str = "", *, default_route: bool = False) -> Member:
+        """See Pod."""
+        with self.lock:
+            if not self.is_confirmed:
+                self.drop()
+            wanted, member = self.early.pop(name, ((), None))
+            if member is not None and wanted == (name, service, default_route):
+                return member
+            self.is_open = False  # from now on the run starts all that has not begun
+            if member is not None:
+                self.early[name] = (name, service, default_route), member
+                self.drop()
+            return super().add_member(name, service, default_route=default_route)
+
+    def take_place(self) -> tuple[str, int, int] | None:
+        """See StartedPod."""
+        with self.lock:
+            place, self.place = self.place, None
+        if place is not None and self.task is None:
+            _remove_place(place)
+            return None
+        return place
+
+    def _are_all_adopted(self) -> bool:
+        """Whether the run has taken over every service that it has, and starts none itself."""
+        count = len(self.members or ()) - 1  # without the task
+        return len(self.services) == count and all(one.adopted for one in self.services)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has taken over all, with the task."""
+        return self.task is not None and all(container.adopted for container in self.containers())
+
+    def containers(self) -> list[EarlyContainer]:
+        """Returns all that have started early, and have not been ended."""
+        return [*self.services, *([self.task] if self.task else [])]
+
+    def take_over(self, joins: Namespaces, program: dict[str, Any]) -> EarlyContainer | None:
+        """Returns the container that began early in these namespaces, for the caller to end, if its program is this one
+        and it may stand for it: a service has to run, and a task to have begun beside all services of the run. Ends one
+        that may not."""
+        with self.lock:
+            space = _identify(joins)
+            container = next((one for one in self.containers() if one.space == space and not one.adopted), None)
+            if container is None:
+                return None
+            is_task = container is self.task
+            may_stand = self._are_all_adopted() if is_task else not container.has_ended
+            if self.is_confirmed and may_stand and _is_same(container.program, program):
+                container.go()
+                if container.await_start():
+                    container.adopt()
+                    return container
+            self._end([container])
+            return None
+
+    def drop(self) -> None:
+        """Ends all that the run has not taken over, and starts nothing more. What has no container any more is no
+        member either."""
+        with self.lock:
+            self.is_open = False
+            self._end([container for container in self.containers() if not container.adopted])
+            for name in [*self.early]:
+                del self.early[name]
+                super().remove_member(name)
+            place, self.place = self.place, None
+        if place is not None:
+            _remove_place(place)
+
+    def _end(self, containers: list[EarlyContainer]) -> None:
+        """Ends containers; with a service also the task, which began beside it, unless the run has that."""
+        for container in containers:
+            if container is self.task:
+                self.task = None
+            elif container in self.services:
+                self.services.remove(container)
+            else:  # the task has been ended with its service
+                continue
+            container.end()
+            if self.task is not None and not self.task.adopted:
+                self._end([self.task])
+
+    def close(self, *, wait: bool = True) -> None:
+        """See Pod."""
+        if self._lifelines:
+            with suppress(Exception):  # the holder has ended, and all members with it
+                self.drop()
+        super().close(wait=wait)
+
+
+class EarlyRun:
+    """What has started early in this process, and what it holds until its end."""
+
+    def __init__(self, pod: EarlyPod, locks: list[int]) -> None:
+        self.pod, self.locks = pod, locks
+        sys.setswitchinterval(_EARLY_SWITCH_SECONDS)
+        _runs.append(self)
+        _pods.append(pod)
+
+
+def take_pod(*, user: bool) -> EarlyPod | None:
+    """Returns the pod that has started early, for the caller to close; None if there is none of this sort."""
+    if not _pods or _pods[0].user != user:
+        return None
+    try:
+        return _pods.pop()
+    except IndexError:  # another thread was faster
+        return None
+
+
+def find(joins: Namespaces | None, program: Callable[[], dict[str, Any]]) -> EarlyContainer | None:
+    """Returns the container that stands for one of a program in these namespaces: see `EarlyPod.take_over`."""
+    if joins is None or not _runs:
+        return None
+    return _runs[0].pod.take_over(joins, program())
+
+
+def end() -> None:
+    """Ends all that has started early and was not taken over."""
+    while _pods:
+        _pods.pop().close()
+    while _runs:
+        for descriptor in _runs.pop().locks:
+            os.close(descriptor)
+
+
+def _identify(joins: Namespaces) -> tuple[int, int]:
+    info = os.fstat(joins.descriptors["network"])
+    return info.st_dev, info.st_ino
+
+
+def _is_same(early: dict[str, Any], program: dict[str, Any]) -> bool:
+    """Whether two programs are equal. Of the paths that are hidden or watched the order does not count."""
+    return _sorted(early) == _sorted(program)
+
+
+def _sorted(program: dict[str, Any]) -> dict[str, Any]:
+    return {**program, "hidden": sorted(program["hidden"]), "watch": sorted(program.get("watch", ()))}
+
+
+def _poll(*descriptors: int, timeout: int | None = None) -> list[int]:
+    poll = select.poll()
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(timeout)]
+
+
+def _remove_place(place: tuple[str, int, int]) -> None:
+    from envtool.fs import removal
+
+    directory, lock, listener = place
+    os.close(listener)
+    with suppress(OSError):  # the next sweep removes it
+        removal.remove_tree(directory)
+    os.close(lock)

@@ -1,0 +1,215 @@
+"""Starts the services of a run, and its task, from what the last run noted (early_record.py), while the modules of this
+run are still being imported.
+
+Nothing is believed: the run reads its spec, makes its plan and its programs as ever, and takes over what is equal to
+them (container/early_run.py). A note that is out of date only costs the time of a container that is ended. So it is
+enough to compare what changes often: the spec and its lock, the layers, the variables of this command line. What is
+noted reaches nothing outside of its pod, has no secret and needs no leave of the caller.
+
+    t = 10 ms  the note is read        main thread: imports, spec, plan ........ asks for the pod, members, containers
+               a thread: pod, services until they are ready, the task               └── and gets those that are there
+"""
+
+from __future__ import annotations
+
+import _thread
+import binascii
+import os
+import time
+
+from envtool.fs import store_files
+from envtool.project import OWN, VENDOR, git, is_own_path
+from envtool.run import fast_exec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envtool.container.early_run import EarlyContainer, EarlyPod
+
+FORMAT = 1
+ADDRESS, PLACE = "address.of.member", "/directory.of.fresh"  # in a noted program, where each run has its own
+NOTES = "early notes"  # name of the list of notes in the context of a run
+TASK_MEMBER = "envtool"
+_PAUSE = 0.003  # seconds between two looks whether a service is ready
+_READY_SECONDS = 60.0
+
+
+def plan_path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
+    """Returns the path of the note of a run; the content says which run it belongs to."""
+    name = binascii.crc32("\0".join((str(os.geteuid()), spec, task, *envs)).encode("utf-8", "surrogateescape"))
+    return f"{store}/plans/{name:08x}.early"
+
+
+def plan_version() -> tuple[object, ...]:
+    """Returns what the meaning of a note depends on."""
+    return (FORMAT, *fast_exec.plan_version(), os.uname().release)
+
+
+def start(store: str, spec: str, task: str, envs: tuple[str, ...]) -> None:
+    """Starts what the last run of this task noted, if that still holds as far as it is quick to compare. Never raises
+    OSError."""
+    try:
+        plan: dict[str, Any] = store_files.decode_with_checksum(
+            store_files.read_regular_file(plan_path(store, spec, task, envs))
+        )[0]
+        if plan["version"] != plan_version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
+            return
+        if not all(fast_exec.stat_signature(path) == state for path, state in plan["watch"]):
+            return
+        locks: list[int] = []
+        try:
+            locks += [fast_exec.hold(path) for path in plan["locks"]]  # gc must not remove the layers
+            running = fast_exec.start_gits(plan) if plan["sees_project"] else None
+            _begin(store, plan, running, locks)
+            locks = []
+        finally:
+            for descriptor in locks:
+                os.close(descriptor)
+    except (OSError, ValueError, EOFError, TypeError, LookupError, git.RepositoryError):
+        return
+
+
+def _begin(store: str, plan: dict[str, Any], running: dict[str, git.Git] | None, locks: list[int]) -> None:
+    from envtool.container import early_run, enterable_init  # noqa: F401 - before the thread needs it
+
+    pod = early_run.EarlyPod(user=plan["user"], spare=plan["spare"])
+    early_run.EarlyRun(pod, locks)
+    _thread.start_new_thread(_EarlyStarter(store, plan, pod, running).run, ())
+
+
+class _EarlyStarter:
+    """The thread that starts the containers of a note, one after the other."""
+
+    def __init__(self, store: str, plan: dict[str, Any], pod: EarlyPod, running: dict[str, git.Git] | None) -> None:
+        self._store, self._plan, self._pod, self._running = store, plan, pod, running
+        self._hidden: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Starts them. What cannot be started is left to the run, which reports why."""
+        try:
+            if self._running is not None:
+                self._hidden = self._list_hidden(self._running)
+                top = self._running.get("")
+                if top is not None and top.repository.directory != self._plan["git"]:
+                    return
+            self._start_all()
+        except _LeftToRunError:
+            return
+        except Exception:  # the run starts all itself, and reports what is wrong
+            if os.environ.get("ENVTOOL_DEBUG"):
+                raise
+            return
+
+    def _list_hidden(self, running: dict[str, git.Git]) -> tuple[str, ...]:
+        """Returns what source_files.list_hidden returns."""
+        hidden = [*fast_exec.list_hidden(self._plan, running)]
+        if os.path.isdir(os.path.join(self._plan["project"], VENDOR)):
+            hidden.append(VENDOR)
+        return tuple(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(os.fsencode(path)))
+
+    def _start_all(self) -> None:
+        """Starts services, each when those are ready that it needs, and the task, which begins when all are."""
+        waiting: dict[str, list[_EarlyMember]] = {}  # by service: members that are not ready
+        ready: set[str] = set()
+        pending = [*self._plan["services"]]
+        program, task = self._plan["program"], None
+        end = time.monotonic() + _READY_SECONDS
+        while pending or waiting:
+            for service in [service for service in pending if ready.issuperset(service["needs"])]:
+                pending.remove(service)
+                waiting[service["name"]] = self._start_service(service)
+            if program is not None and program["timeout"] is None and task is None and not pending:
+                task = self._start_task(program, waits=True)  # it is made while the last services get ready
+            for name, members in [*waiting.items()]:
+                members[:] = [member for member in members if not self._is_ready(member)]
+                if not members:
+                    del waiting[name]
+                    ready.add(name)
+            if waiting:
+                if time.monotonic() > end or not self._pod.is_open:
+                    return
+                time.sleep(_PAUSE)
+        if task is not None:
+            task.go()
+        elif program is not None:
+            self._start_task(program)
+
+    def _start_service(self, service: dict[str, Any]) -> list[_EarlyMember]:
+        self._pod.declare_service(service["name"])
+        members = []
+        for name, program in service["members"]:
+            address, container = self._start(name, service["name"], program)
+            members.append(_EarlyMember(name, address, service["checks"], container))
+        return members
+
+    def _start_task(self, program: dict[str, Any], *, waits: bool = False) -> EarlyContainer:
+        from envtool.services import fresh_directory
+        from envtool.store.locked_directory import create_locked
+
+        directory, lock = create_locked(f"{self._store}/tmp")
+        place = (directory, lock, fresh_directory.fill(directory))
+        return self._start(TASK_MEMBER, "", program, place, waits=waits)[1]
+
+    def _start(
+        self,
+        name: str,
+        service: str,
+        program: dict[str, Any],
+        place: tuple[str, int, int] | None = None,
+        *,
+        waits: bool = False,
+    ) -> tuple[str, EarlyContainer]:
+        """Returns the address of a container, and the container, which starts. Raises _LeftToRunError."""
+        directory = place[0] if place else ""
+        started = self._pod.start_early(
+            name, service, lambda address: _fill_in(program, address, directory, self._hidden), place, waits=waits
+        )
+        if started is None:
+            raise _LeftToRunError
+        return started
+
+    def _is_ready(self, member: _EarlyMember) -> bool:
+        """Returns whether a member of a service is ready. Raises _LeftToRunError where it has ended, or its output has
+        gone to the run."""
+        container = member.container
+        if container.has_ended or container.adopted or not (member.checks or container.await_start()):
+            raise _LeftToRunError
+        while member.checks:
+            port, text = member.checks[0]
+            if not (self._answers(member.address, port) if port else container.has_printed(text)):
+                return False
+            del member.checks[0]
+        self._pod.set_ready(member.name, ready=True)
+        return True
+
+    def _answers(self, address: str, port: int) -> bool:
+        try:
+            self._pod.connect(address, port, seconds=1.0).close()
+        except OSError:
+            return False
+        return True
+
+
+class _EarlyMember:
+    """A container of a service, and the checks that have not succeeded: a port that answers, or (0) a text that it
+    prints."""
+
+    __slots__ = ("address", "checks", "container", "name")
+
+    def __init__(self, name: str, address: str, checks: list[tuple[int, bytes]], container: EarlyContainer) -> None:
+        self.name, self.address, self.checks, self.container = name, address, [*checks], container
+
+
+class _LeftToRunError(Exception):
+    """The run starts what has not started."""
+
+
+def _fill_in(program: dict[str, Any], address: str, directory: str, hidden: tuple[str, ...]) -> dict[str, Any]:
+    """Returns a noted program with the values of this run."""
+    operations = []
+    for operation in program["operations"]:
+        values = [value.replace(ADDRESS.encode(), address.encode()) if isinstance(value, bytes) else value
+                  for value in operation] if operation[0] == "hosts" else operation  # fmt: skip
+        operations.append(tuple(directory if value == PLACE else value for value in values))
+    return {**program, "operations": tuple(operations), "hidden": hidden if program["hidden"] else ()}

@@ -131,7 +131,8 @@ def _early_holder(settings: Settings) -> Iterator[None]:
     from envtool.container import pod_spawn
 
     try:
-        fastpath.start_network(os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml"))
+        if "envtool.container.early_run" not in sys.modules:  # else a pod has taken the holder that had started
+            fastpath.start_network(os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml"))
         yield
     finally:
         pod_spawn.end_early()

@@ -156,6 +156,19 @@ class CacheUse(NamedTuple):
     where: Where
 
 
+class ReadFiles(NamedTuple):
+    """The files of the project that a task read: opened, executed, or asked about."""
+
+    read: int  # how many
+    total: int  # files that the project had
+    files: tuple[str, ...] = ()  # the paths of those that it read, sorted; empty if they are not known
+    reason: str = ""  # why it is not known which were read: then all count as read
+
+    def to_json(self) -> Json:
+        """Returns it as docs/json.md has it."""
+        return {**self._asdict(), "files": [*self.files]}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Commands under a verb. They run one after the other in one container; the first that fails ends the task."""
@@ -168,6 +181,7 @@ class Task:
     outputs_limit: int | None = None  # bytes of all of them together; None: the spec does not say
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
+    inputs: str = "all"  # files of the project that its result depends on: "all", or "observed": those that it read
     retries: int = 0  # how often it runs again after it has failed
     needs: tuple[tuple[str, str], ...] = ()  # (env, task) of each that has to pass before it, and whose outputs it sees
     # its commands without the arguments, for when it runs as a need of another; None: they are the same

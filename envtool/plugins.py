@@ -38,7 +38,8 @@ BUILTIN = ("envtool.kinds.builtin", "envtool.report.hooks")
 REMOVED = ("asked_inputs", "follows", "keeps", "named_inputs", "optional_inputs", "texts")
 CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 ENV_KEYS = frozenset({  # the core's own keys of an env
-    "base", "caches", "extends", "language", "layers", "limits", "matrix", "network", "outputs_limit", "pass", "path",
+    "base", "caches", "extends", "inputs", "language", "layers", "limits", "matrix", "network", "outputs_limit", "pass",
+    "path",
     "scratch", "services", "set", "tasks", "timeout", "user", "workdir",
 })  # fmt: skip
 SERVICE_KEYS = frozenset({  # the core's own keys of a service

@@ -27,6 +27,7 @@ class CommandRequest:
     args: tuple[str, ...] = ()
     refresh: bool = False
     again: bool = False  # run tasks although their results are cached
+    audit: str = ""  # "5%": the part of the tasks that `inputs: observed` skips which run all the same
     locked: bool | None = None  # whether a lock that does not fit the spec is an error; None: in CI only
     offline: bool = False
     expect_cached: bool = False

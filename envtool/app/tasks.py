@@ -38,6 +38,7 @@ from envtool.store import layers
 from envtool.store.disk_errors import to_envtool_error
 
 if TYPE_CHECKING:
+    from envtool.run.audit import Audit
     from envtool.run.early_note import EarlyNote
 
 
@@ -57,6 +58,7 @@ def _run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tupl
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
     if request.learn_network:
         learned_network.check_options(offline=request.offline)
+    _make_audit(request.audit)  # a wrong value ends the run before anything starts
     started, grace = time.time_ns(), GracePeriod()
 
     def on_event(event: Event) -> None:
@@ -94,7 +96,9 @@ def _run_in_envs(
             def run_task(node: TaskNode) -> Result:
                 call = _hide_additions(_make_call(node, context, directory, artefacts, needed), outputs)
                 call = call._replace(record_later=records.add if records else None)
-                result, trace = _run_in_env(call, scheduler, needed, again=request.again and node.is_named)
+                checked = _make_audit(request.audit)
+                again = request.again and node.is_named
+                result, trace = _run_in_env(call, scheduler, needed, again=again, audit=checked)
                 outputs.add((call.env.name, call.task.name), result.outputs)
                 traces.extend([trace] if trace else [])
                 return result
@@ -164,6 +168,15 @@ def _hide_additions(call: TaskCall, outputs: OutputsOfRun) -> TaskCall:
     if not files and not places:
         return call
     return call._replace(context=replace(call.context, logs=(*call.context.logs, *files)), hidden=places)
+
+
+def _make_audit(text: str) -> Audit | None:
+    """Returns the audit of one task, if a part of the skips is audited. Raises UsageError."""
+    if not text:
+        return None
+    from envtool.run.audit import Audit, parse_share
+
+    return Audit(parse_share(text))
 
 
 def _write_fast_plan(
@@ -249,14 +262,19 @@ def _check_cached(project: OpenProject, stacks: Sequence[str], scheduler: Schedu
 
 
 def _run_in_env(
-    call: TaskCall, scheduler: Scheduler, needed: dict[TaskId, NeededTask], *, again: bool
+    call: TaskCall,
+    scheduler: Scheduler,
+    needed: dict[TaskId, NeededTask],
+    *,
+    again: bool,
+    audit: Audit | None,
 ) -> tuple[Result, cached_task.CachedResult | None]:
     """Runs one task, and adds it to `needed` if it passes."""
     env, task = call.env, call.task
     try:
         host_access.check_passed((env,), call.context.allowed, os.environ)
         host_access.check_workdir(env, call.context.host_access())
-        result, trace = cached_task.run_task_cached(call, scheduler, again=again)
+        result, trace = cached_task.run_task_cached(call, scheduler, again=again, audit=audit)
         if result.outcome in PASSED:
             needed[env.name, task.name] = _read_needed(call, result)
     except Interrupted:

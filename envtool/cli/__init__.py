@@ -30,6 +30,7 @@ logs             `envtool logs [SERVICE...]`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 missing_command  says which program was perhaps meant, where `exec` did not find one
 plan             `envtool plan`
+option_values    the values of options, as types
 plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
 plugin_verbs     the verbs of plugins, as commands of click
 ps               `envtool ps`

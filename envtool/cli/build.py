@@ -11,7 +11,7 @@ from envtool.cli.common_options import Verb, read_settings, run_options
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import RunOptions
+    from envtool.cli.option_values import RunOptions
 
 EXAMPLES = """
 envtool build

@@ -14,49 +14,13 @@ from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypedDict, Unpack
+    from typing import Unpack
 
     from click.shell_completion import CompletionItem
 
     from envtool.app.command_request import CommandRequest
+    from envtool.cli.option_values import RequestOptions
     from envtool.model import Spec
-
-    class ResolveOptions(TypedDict):
-        """The values of resolve_options."""
-
-        offline: bool
-        locked: bool | None
-        refresh: bool
-
-    class CommandOptions(ResolveOptions):
-        """The values of the options of verbs that run something in an env."""
-
-        learn_network: bool
-        limits: tuple[str, ...]
-
-    class RunOptions(CommandOptions):
-        """The values of run_options, but for the reports."""
-
-        envs: tuple[str, ...]
-        jobs: int | None
-        fail_fast: bool
-        again: bool
-        expect_cached: bool
-
-    class RequestOptions(TypedDict, total=False):
-        """The fields of a CommandRequest that a verb's own options give, but for `jobs`."""
-
-        envs: tuple[str, ...]
-        args: tuple[str, ...]
-        fail_fast: bool
-        refresh: bool
-        again: bool
-        locked: bool | None
-        offline: bool
-        expect_cached: bool
-        learn_network: bool
-        limits: tuple[str, ...]
-        reports: tuple[str, ...]
 
 
 Color: TypeAlias = Literal["auto", "always", "never"]
@@ -400,6 +364,12 @@ def run_options(function: Function) -> Function:
     for option in (
         click.option(
             "--expect-cached", is_flag=True, help="Build nothing: fail, and explain, if a layer is not cached."
+        ),
+        click.option(
+            "--audit",
+            metavar="PERCENT",
+            default="",
+            help="Run this part of what `inputs: observed` skips, and fail if a skip was wrong: 5%.",
         ),
         click.option("--again", is_flag=True, help="Also run tasks that passed and are unchanged since."),
         click.option(

@@ -21,7 +21,8 @@ from envtool.errors import UsageError
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import CommandOptions, Settings
+    from envtool.cli.common_options import Settings
+    from envtool.cli.option_values import CommandOptions
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x

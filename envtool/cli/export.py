@@ -13,7 +13,7 @@ from envtool.errors import UsageError
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.option_values import ResolveOptions
     from envtool.store.packing import Compression
 
 EXAMPLES = """

@@ -12,7 +12,7 @@ from envtool.cli.common_options import Verb, complete_env_names, read_settings, 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.option_values import ResolveOptions
 
 EXAMPLES = """
 envtool fetch

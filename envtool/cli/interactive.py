@@ -17,7 +17,8 @@ from envtool.run.shutdown import GracePeriod
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import CommandOptions, Settings
+    from envtool.cli.common_options import Settings
+    from envtool.cli.option_values import CommandOptions
 
 POLL_SECONDS = 0.05  # how often it looks whether the run was cancelled
 

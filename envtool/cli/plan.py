@@ -19,7 +19,7 @@ from envtool.cli.common_options import (
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.option_values import ResolveOptions
     from envtool.plan.plan import Plan
 
 EXAMPLES = """

@@ -12,7 +12,7 @@ from envtool.cli.common_options import Choice, Verb, complete_env_names, image_o
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.option_values import ResolveOptions
     from envtool.store.packing import Compression
 
 EXAMPLES = """

@@ -11,7 +11,7 @@ from envtool.cli.common_options import Verb, complete_task_names, read_settings,
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import RunOptions
+    from envtool.cli.option_values import RunOptions
 
 EXAMPLES = """
 envtool run lint

@@ -15,7 +15,7 @@ from envtool.fs import caller_paths
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import ResolveOptions
+    from envtool.cli.option_values import ResolveOptions
     from envtool.report.sbom.rendering import Format
 
 EXAMPLES = """

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from envtool.app.command_request import CommandRequest
     from envtool.app.read_spec import RunOffers
     from envtool.build.context import Cancel
-    from envtool.cli.common_options import RunOptions, Settings
+    from envtool.cli.common_options import Settings
+    from envtool.cli.option_values import RunOptions
     from envtool.cli.report_writer import ReportWriter
     from envtool.events import Emit, Event
     from envtool.report.plain import Plain

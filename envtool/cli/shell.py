@@ -12,7 +12,7 @@ from envtool.cli.common_options import Verb, command_options, complete_env_names
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from envtool.cli.common_options import CommandOptions
+    from envtool.cli.option_values import CommandOptions
 
 EXAMPLES = """
 envtool shell unit

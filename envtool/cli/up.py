@@ -19,7 +19,8 @@ from envtool.errors import EnvtoolError, Interrupted
 if TYPE_CHECKING:
     from typing import Any, Unpack
 
-    from envtool.cli.common_options import ResolveOptions, Settings
+    from envtool.cli.common_options import Settings
+    from envtool.cli.option_values import ResolveOptions
     from envtool.services.up.manager import UpOrder
     from envtool.services.up.project_state import ProjectState
 

@@ -56,6 +56,7 @@ place_artefacts     puts the outputs of needed tasks into the project, before a 
 output_patterns     finds the files that patterns of outputs match
 protected_paths     which paths may never be an output
 opened_files        records which files of some directories a container opens
+looked_up_names     records which names of a tree a container never looked up
 perturb             varies what must not matter between two runs, for `envtool verify`
 sync_disk           calls syncfs(2) in a process that can be killed
 kernel_errors       turns errors of the kernel into sentences that say what to do

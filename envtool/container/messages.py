@@ -51,6 +51,8 @@ class Exit:
         self.notes: tuple[str, ...] = ()  # outputs that could not be copied, and why
         self.lost = ""  # the first output that was lost, and why
         self.opened: tuple[str, ...] | None = None  # watched directories, and files in them; None: not known
+        self.unread: tuple[str, ...] | None = None  # of an observed tree (looked_up_names.py); None: not known
+        self.unread_reason = ""  # why it is not known
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:

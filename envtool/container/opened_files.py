@@ -23,6 +23,11 @@ from envtool.container import syscalls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Protocol
+
+    from envtool.container.messages import Exit
+else:
+    Protocol = object
 
 _OPEN, OVERFLOW = 0x20, 0x4000  # IN_OPEN, IN_QOVERFLOW
 _LEFT = 0x400 | 0x800 | 0x2000 | 0x8000  # IN_DELETE_SELF, IN_MOVE_SELF, IN_UNMOUNT, IN_IGNORED
@@ -32,6 +37,51 @@ _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _NUMBER = struct.Struct("i")
 _READ_SIZE = 1 << 18  # bytes
 _DRAIN_MILLISECONDS = 50  # the kernel's queue has room for 16,384 events
+
+
+class Record(Protocol):
+    """What is recorded of one container, from before its steps run until they have ended."""
+
+    def report(self, result: Exit) -> None:
+        """Adds what is known to the result, once the container has ended."""
+
+    def close(self) -> None:
+        """Frees what the record holds."""
+
+
+def open_records(program: dict[str, Any]) -> tuple[dict[str, Any], list[Record]]:
+    """Returns the records that a program asks for, and the program with the descriptors that pid 1 needs for them."""
+    records: list[Record] = []
+    watched: tuple[int, ...] = ()
+    if "watch" in program:
+        watch = OpenedFilesWatch(program["watch"])
+        watched += watch.descriptors
+        records.append(watch)
+    if "observe" in program:
+        from envtool.container.looked_up_names import LookupRecord
+
+        lookups = LookupRecord(program["observe"])
+        watched += (lookups.descriptor,)
+        records.append(lookups)
+    return {**program, "watched": watched} if watched else program, records
+
+
+def functions(program: dict[str, Any]) -> dict[str, Any]:
+    """Returns what pid 1 calls for the records of a program, in the process that forks it."""
+    watched: list[int] = [*program["watched"]]
+    begin = []
+    more: dict[str, Any] = {}
+    if "observe" in program:
+        from envtool.container.looked_up_names import LookupRecord
+
+        lookups = LookupRecord(program["observe"], watched.pop())
+        begin.append(lookups.begin)
+        more = {"lookups": lookups, "kept": (lookups.descriptor,)}
+    if watched:
+        events, numbers = watched
+        add = program.get("begin", add_watches)  # early_run.py has another
+        begin.append(lambda: add(program["watch"], events, numbers))
+    return {**more, "begin": tuple(begin)}
 
 
 def unpack_events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -57,6 +107,10 @@ class OpenedFilesWatch:
             self._events = -1
         self._numbers = os.memfd_create("watches")
         self.descriptors = (self._events, self._numbers) if self._events >= 0 else ()  # what the container needs
+
+    def report(self, result: Exit) -> None:
+        """Notes what was opened in the result of a container that has ended."""
+        result.opened = self.opened_paths()
 
     def opened_paths(self) -> tuple[str, ...] | None:
         """Returns the files in the directories that were opened, and the directories that were opened themselves; None

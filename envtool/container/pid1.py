@@ -157,9 +157,9 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
             os._exit(125)
         _check_is_pid1()
         made = rootfs.build_rootfs(root)
-        if "watched" in program:
-            program["begin"](program["watch"], *program["watched"])
-        syscalls.close_all_but({0, 1, 2, sock, *([output] if output >= 0 else [])})
+        for begin in program.get("begin", ()):
+            begin()
+        syscalls.close_all_but({0, 1, 2, sock, *program.get("kept", ()), *([output] if output >= 0 else [])})
         terminal = _send_pty(program, sock) if program.get("terminal") else -1
         init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
@@ -170,6 +170,8 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         status = init.run(program, ids, sock, terminal)
         init.end_all()
         os.write(sock, messages.pack("end", status, *_measure_usage(used)))
+        if "lookups" in program:
+            program["lookups"].end()
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
         rootfs.remove_mount_points(made)

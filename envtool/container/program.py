@@ -224,6 +224,7 @@ class Program:
     vary: ContainerVariation | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)  # by name; that of "time" is `timeout`
     watch: tuple[str, ...] = ()  # directories of the container whose opened files are reported (opened_files.py)
+    observe: str = ""  # a tree of the container of which it is reported what was never looked up (looked_up_names.py)
 
     def operations(self) -> tuple[Operation, ...]:
         """Returns what makes the container's file systems, in order (rootfs_operations.py)."""
@@ -310,6 +311,7 @@ class Program:
             **({"secrets": self.secrets} if self.secrets else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),
+            **({"observe": self.observe} if self.observe else {}),
             **({"limits": {name: tuple(limit) for name, limit in self.limits.items()}} if self.limits else {}),
         }
 

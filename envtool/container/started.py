@@ -55,8 +55,8 @@ class LocalContainer(supervisor.Container):
 
     def __exit__(self, *_: object) -> None:
         self._supervisor.close()
-        if self._watch is not None:  # closing an instance of inotify waits for the kernel, some 10 ms
-            _thread.start_new_thread(self._watch.close, ())
+        for record in self._records:  # closing an instance of inotify waits for the kernel, some 10 ms
+            _thread.start_new_thread(record.close, ())
 
     def signal(self, number: int) -> None:
         """See StartedContainer."""

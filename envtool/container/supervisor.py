@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from envtool.container.execution import Execution
     from envtool.container.join import Namespaces
     from envtool.container.limit_watch import LimitWatch
+    from envtool.container.opened_files import Record
 
 _MESSAGE, _ANCILLARY = 65536, 128  # bytes; the latter: the sender's credentials, and some descriptors
 _FIRST_LOOK = 0.1  # seconds from the first step to a look at what it uses, where it has no limits
@@ -68,19 +69,18 @@ class Container:
             if program["network"] and "network" in joins.descriptors:
                 raise ValueError("a container has this machine's network, or another container's, not both")
             program["joins"] = dict(joins.descriptors)
-        receiver = self._watch = None
+        receiver = None
+        self._records: Sequence[Record] = ()
         if program["collects"]:
             from envtool.container import outputs
 
             patterns, limit, owned = program["outputs"], program["outputs_limit"], ids.mode == "root"
             options = {"protected": protected, "patterns": patterns, "secrets": program.get("secrets", ())}
             receiver = outputs.open_receiver(outputs_to, owned=owned, limit=limit, **options)
-        if "watch" in program:
+        if "watch" in program or "observe" in program:
             from envtool.container import opened_files
 
-            self._watch = opened_files.OpenedFilesWatch(program["watch"])
-            if self._watch.descriptors:
-                program["watched"] = self._watch.descriptors
+            program, self._records = opened_files.open_records(program)
         self._supervisor = _Supervisor(program, ids, cancel, receiver, server, counters)
         self._stdio = (stdin, stdout, stderr)
 
@@ -89,8 +89,8 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         self._supervisor.close()
-        if self._watch is not None:
-            self._watch.close()
+        for record in self._records:
+            record.close()
 
     def start(self) -> None:
         """Return when the container is made and its steps begin. Raises SandboxError where it could not be made."""
@@ -104,8 +104,8 @@ class Container:
         self._supervisor.supervise()
         result = self._supervisor.result
         result.seconds = time.monotonic() - self._began
-        if self._watch is not None:
-            result.opened = self._watch.opened_paths()
+        for record in self._records:
+            record.report(result)
         return result
 
     def signal(self, number: int) -> None:
@@ -174,9 +174,9 @@ def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dic
 
         program["collect"] = program.get("without", lambda send: send)(send_outputs)
     if "watched" in program:
-        from envtool.container.opened_files import add_watches
+        from envtool.container import opened_files
 
-        program.setdefault("begin", add_watches)  # early_run.py has another
+        program |= opened_files.functions(program)
     if "vary" in program:
         from envtool.container import perturb
 

@@ -33,15 +33,15 @@ AUDIT_ARCH = 0xC000003E if X86_64 else 0xC00000B7
 # fmt: off
 NUMBERS = {
     "pidfd_send_signal": 424, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
-    "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
+    "pidfd_open": 434, "close_range": 436, "openat2": 437, "pidfd_getfd": 438, "mount_setattr": 442,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
         "setns": 308, "signalfd4": 289, "getdents64": 217, "inotify_init1": 294, "inotify_add_watch": 254,
-        "inotify_rm_watch": 255, "rt_sigaction": 13}
+        "inotify_rm_watch": 255, "rt_sigaction": 13, "setfsuid": 122, "statfs": 137}
        if X86_64 else
        {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
         "setns": 268, "signalfd4": 74, "getdents64": 61, "inotify_init1": 26, "inotify_add_watch": 27,
-        "inotify_rm_watch": 28, "rt_sigaction": 134}),
+        "inotify_rm_watch": 28, "rt_sigaction": 134, "setfsuid": 151, "statfs": 43}),
 }
 # fmt: on
 
@@ -102,6 +102,22 @@ def syscall(name: str, *arguments: int | str | bytes | None) -> int:
         error = get_errno()
         raise OSError(error, f"{name}: {os.strerror(error)}")
     return result
+
+
+_LOOKED_UP = b"".join(
+    number.to_bytes(8, sys.byteorder) for number in (os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, 0x20 | 0x01)
+)  # struct open_how: flags, mode, RESOLVE_CACHED | RESOLVE_NO_XDEV
+
+
+def open_looked_up(directory: int, name: str) -> int:
+    """Returns a descriptor (O_PATH) of a name in a directory if the kernel has it in its cache of looked-up names
+    (openat2(2), RESOLVE_CACHED), without asking the file system; else a negative errno: EAGAIN for a name that it does
+    not have, ENOENT for one that it knows to be missing, EXDEV for a mount point.
+    """
+    result = int(
+        _syscall(_Long(NUMBERS["openat2"]), _Long(directory), _Bytes(os.fsencode(name)), _Bytes(_LOOKED_UP), _Long(24))
+    )
+    return result if result >= 0 else -get_errno()
 
 
 def prctl(option: int, argument: int = 0, third: int = 0) -> None:
@@ -283,6 +299,16 @@ def bytes_used(path: str | int) -> int:
     """Returns the bytes that are in use on the file system of a path or descriptor."""
     status = os.statvfs(path)
     return (status.f_blocks - status.f_bfree) * status.f_bsize
+
+
+def file_system_type(path: str) -> int:
+    """Returns the type of a path's file system: `f_type` of statfs(2)."""
+    status = (_Char * 256)()
+    result = int(_syscall(_Long(NUMBERS["statfs"]), _Bytes(os.fsencode(path)), status))
+    if result < 0:
+        error = get_errno()
+        raise OSError(error, f"statfs: {os.strerror(error)}")
+    return int.from_bytes(bytes(status)[:8], sys.byteorder)
 
 
 def limit_bounding_set(keep: int) -> None:

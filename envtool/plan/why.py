@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from envtool.api.kind import archive_package
 from envtool.keys import canonical_json
 from envtool.lazy_dataclass import dataclass
-from envtool.model import Json, Where
+from envtool.model import Json, ReadFiles, Where
 from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, PackageOfFile, Parent
 from envtool.plan.compare_documents import compare, compare_question
 from envtool.plan.json_diff import MISSING, Side, diff_json
@@ -115,6 +115,7 @@ class Explanation:
     same: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
     content: NodeContents | None = None
+    reads: ReadFiles | None = None  # what a task read of the project in the run that `since` names
 
 
 # ---- the nearest ---------------------------------------------------------------------------------------------------

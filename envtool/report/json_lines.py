@@ -73,6 +73,7 @@ def result_json(results: Sequence[ReportedResult], spent: float, status: int) ->
                 "code": result.error.code if result.error else "",
                 "problems": _problems_json(result.error),
                 "attempts": [{**asdict(attempt), "outputs": [*attempt.outputs]} for attempt in result.attempts],
+                "reads": result.reads.to_json() if result.reads is not None else None,
             }
             for result in results
         ],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from envtool.errors import EnvtoolError
     from envtool.events import Event, Outcome, TaskAttempt
+    from envtool.model import ReadFiles
 
 BACKLOG = 64  # Output events that may wait between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
@@ -55,6 +56,10 @@ class ReportedResult(Protocol):
     def written(self) -> int: ...
     @property
     def limit(self) -> str: ...
+    @property
+    def reads(self) -> ReadFiles | None:
+        """What it read of the project; None if it did not pass, or if that is not stored."""
+
     @property
     def message(self) -> str: ...
     @property

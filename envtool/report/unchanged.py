@@ -94,7 +94,8 @@ def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns
 
 def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -> list[str]:
     """What `--json` writes of such a run: the events of each task, and the result (report/json_lines.py). No task has
-    outputs or a message. Beside what `lines` takes, a row has the run's `seconds` and the path of its `log`."""
+    outputs or a message. Beside what `lines` takes, a row has the run's `seconds`, the path of its `log`, and what it
+    read."""
     import json
 
     documents: list[dict[str, Any]] = []
@@ -113,7 +114,8 @@ def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -
         results.append(
             {"env": env, "task": task, "outcome": "cached", "status": 0, "started": since, "seconds": seconds,
              "log": row["log"], "outputs": [], "message": "", "host": host, "memory": 0,
-             "cpu_seconds": 0.0, "written": 0, "limit": "", "code": "", "problems": [], "attempts": []}
+             "cpu_seconds": 0.0, "written": 0, "limit": "", "code": "", "problems": [], "attempts": [],
+             "reads": row["reads"]}
         )  # fmt: skip
     documents.append({"event": "result", "status": 0, "seconds": round(spent, 3), "results": results})
     return [json.dumps(document) for document in documents]

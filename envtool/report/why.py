@@ -50,8 +50,9 @@ def format_explanations(explanations: Sequence[Explanation], style: Style, *, no
 def _format_explanation(explanation: Explanation, style: Style, now: float, limit: int | None) -> list[str]:
     """Returns the name, the rest of its line, and the lines below. `limit`: changes and items to show; None: all."""
     name = style.paint("1", one_line(explanation.name))
+    reads = _read_lines(explanation, limit)
     if explanation.subject == "task" and explanation.state != "run":
-        return [name, f" {_format_task(explanation, style, now)}"]
+        return [name, f" {_format_task(explanation, style, now)}", *reads]
     if explanation.state == "cached":
         return [
             name,
@@ -72,7 +73,23 @@ def _format_explanation(explanation: Explanation, style: Style, now: float, limi
     lines = [name, first_line, *_change_lines(explanation.changes, style, limit)]
     if explanation.same:
         lines.append(f"same as before: {', '.join(map(one_line, explanation.same))}")
-    return lines
+    return [*lines, *reads]
+
+
+def _read_lines(explanation: Explanation, limit: int | None) -> list[str]:
+    """Returns the lines about the files of the project that a task read when it passed: their number, without `limit`
+    their names too."""
+    reads = explanation.reads
+    if reads is None:
+        return []
+    if reads.reason:
+        return [f"  it is not known what it read of {pluralize(reads.total, 'project file')}: {one_line(reads.reason)}"]
+    line = f"  it read {reads.read:,} of {reads.total:,} project file{'s' * (reads.total != 1)}"
+    return (
+        [line]
+        if limit is not None or not reads.files
+        else [f"{line}:", *(f"    {one_line(path)}" for path in reads.files)]
+    )
 
 
 def _format_task(explanation: Explanation, style: Style, now: float) -> str:
@@ -273,6 +290,7 @@ def explanations_json(explanations: Sequence[Explanation]) -> Json:
 def _explanation_json(explanation: Explanation) -> Json:
     value: dict[str, Json] = asdict(replace(explanation, since=None))
     del value["project"]
+    value["reads"] = explanation.reads.to_json() if explanation.reads is not None else None
     if explanation.since is not None:
         since = explanation.since
         value["since"] = {

@@ -1,6 +1,7 @@
 """Runs the tasks of envs on their stacks, and caches the results.
 
 artefacts        What needed tasks have left, for the tasks that need it
+audit            Runs some of the tasks that `inputs: observed` would skip, and fails where a skip was wrong
 cached_task      Runs a task unless its result is cached: request, find, run, record, store
 cached_stack     Which files of a stack changed since a cache of a task was used last
 early_note       Notes what a task with services has started, as programs
@@ -17,6 +18,7 @@ learned_network  `--learn-network`: which envs learn, and what they reached
 machine_watches  The watches of this machine's files that all tasks of a run share
 needed_tasks     The tasks that a task needs, once they have passed, and what it sees of them
 network_tried    What a task that failed tried to reach outside, in words
+observed_reads   Which files of the project a task read, and whether its result holds where only others changed
 outputs_of_run   The files that tasks of this run add to the project, which the others do not see
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task

@@ -12,7 +12,7 @@ from envtool import net
 from envtool.build.stack import KnownStack, Stack
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
-from envtool.model import Env
+from envtool.model import Env, ReadFiles
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.project.snapshot_diff import list_present
@@ -23,16 +23,17 @@ from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepa
 from envtool.run.record_queue import Moment
 from envtool.run.restore import restore_result
 from envtool.run.result import Result
-from envtool.run.result_cache import NotCacheable, RecordedRun
+from envtool.run.result_cache import LocalCache, NotCacheable, RecordedRun
 from envtool.run.task import run_task
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import used_services
 from envtool.store import results
-from envtool.store.results import StoredResult
+from envtool.store.results import StoredReads, StoredResult
 
 if TYPE_CHECKING:
     from envtool.container.runner import StartedPod
+    from envtool.run.audit import Audit
     from envtool.store.layers import Layer
 
 RunTask = Callable[[PreparedTask, HostInputs | None], TaskResult]
@@ -67,16 +68,16 @@ class CachedResult(NamedTuple):
 
 
 def run_task_cached(
-    call: TaskCall, stacks: Stacks, *, again: bool, run: RunTask = run_task
+    call: TaskCall, stacks: Stacks, *, again: bool, audit: Audit | None = None, run: RunTask = run_task
 ) -> tuple[Result, CachedResult | None]:
-    """Returns the stored result of a task, or runs the task and stores its result; where it is recorded later,
-    the second value is None. `again` runs it in any case. Raises what building the stack and starting the container
-    raise."""
+    """Returns the stored result of a task, or runs the task and stores its result; where it is recorded later, the
+    second value is None. `again` runs it in any case, and `audit` decides which of those run that `inputs: observed`
+    would skip. Raises what building the stack and starting the container raise."""
     known = None if again or call.env.has_outside else _prepare_known(call, stacks)
-    if known and (answer := _find(known)):
+    if known and (answer := _find(known, audit)):
         return answer
     with task_services.begin_pod(call.context, call.env, call.task) as pod:  # which starts while stacks are built
-        return _run(call, stacks, known, pod, again=again, run=run)
+        return _run(call, stacks, known, pod, again=again, audit=audit, run=run)
 
 
 def _run(
@@ -86,6 +87,7 @@ def _run(
     pod: StartedPod | None,
     *,
     again: bool,
+    audit: Audit | None,
     run: RunTask,
 ) -> tuple[Result, CachedResult | None]:
     stack = stacks.stack(call.env.name)
@@ -95,14 +97,23 @@ def _run(
         task = known._replace(stack=stack, services=services)
     else:
         task = prepare_task(call, stack, services)
-        if not again and (answer := _find(task)):
+        if not again and (answer := _find(task, audit)):
             return answer
     task = task._replace(pod=pod)
     recording = Recording(task)
     if pod is not None:
         recording.confirm_early(pod)
     result = (_run_staged if _is_staged(call) else _run_once)(task, recording.reach, run)
-    report = _to_result(call, result)
+    report, cached = _store(task, recording, result)
+    if audit is not None:
+        report = audit.compare(task, report, recording.reads)
+    return report, cached if report.outcome == "passed" else None
+
+
+def _store(task: PreparedTask, recording: Recording, result: TaskResult) -> tuple[Result, CachedResult | None]:
+    """Returns a run as reports need it, and its stored result; None if it did not pass, is not stored, or is recorded
+    later."""
+    call, report = task.call, _to_result(task.call, result)
     if result.outcome == "flaky":
         _report_not_cached(call, "it is flaky")  # what passes only now and then says nothing about the next run
     if result.outcome != "passed":
@@ -110,7 +121,7 @@ def _run(
     statement = provenance.write_statement(
         call.env,
         call.task,
-        stack,
+        task.built,
         call.context,
         report,
         view=task.request.view,
@@ -127,6 +138,7 @@ def _run(
             return None
         return _to_cached(task, stored) if stored else None
 
+    report = replace(report, reads=recording.read_files())
     if call.record_later is None:
         return report, record(Moment(call.context))
     call.record_later(record)
@@ -169,10 +181,17 @@ def _prepare_known(call: TaskCall, stacks: Stacks) -> PreparedTask | None:
     return prepare_task(call, found[0], ServiceStacks(used, tuple(found[1:])))
 
 
-def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
+def _find(task: PreparedTask, audit: Audit | None = None) -> tuple[Result, CachedResult] | None:
     """Returns the cached result of a task, after restoring what it left; None if the task has to run."""
     call = task.call
     stored = task.cache().find(task.request)
+    if stored is None and call.task.inputs == "observed" and task.snapshot is not None and task.refusal is None:
+        from envtool.run import observed_reads
+
+        find_key = LocalCache(call.context, (task.stack, *task.services.stacks)).find_key
+        stored = observed_reads.find_result(task.request.document(), task.snapshot, call.context, find_key)
+        if stored is not None and audit is not None and audit.takes(call, stored):
+            return None
     if stored is None or not restore_result(call, stored) or not _copy_artefacts(call, stored):
         return None
     results.mark_used(call.context.store, stored, call.owner)
@@ -186,7 +205,13 @@ def _find(task: PreparedTask) -> tuple[Result, CachedResult] | None:
         host=stored.run.host,
     )
     _emit_cached(call, result)
-    return _to_result(call, result), _to_cached(task, stored)
+    return replace(_to_result(call, result), reads=reads_of(stored)), _to_cached(task, stored)
+
+
+def reads_of(stored: StoredResult) -> ReadFiles | None:
+    """Returns how many files the run of a stored result read; their names would take a while."""
+    reads = stored.reads
+    return ReadFiles(reads.read, reads.total, (), reads.reason) if reads is not None else None
 
 
 def _copy_artefacts(call: TaskCall, stored: StoredResult) -> bool:
@@ -280,6 +305,7 @@ class Recording:
         self._directories: dict[bytes, tuple[int, int, int, int]] = {}  # see snapshot_diff.directory_states
         self._manifest = b""
         self._commit = CommitDescription(task.call.context)
+        self.reads: StoredReads | None = None  # what it read of the project, once it is finished
         self.reach: HostInputs | None = None
         if task.refusal is None and task.snapshot is not None:
             try:
@@ -308,6 +334,15 @@ class Recording:
         before = self._task.snapshot if self.reach is not None and not result.outputs else None
         return self._commit.describe(before, self.reach.repositories if self.reach is not None else None)
 
+    def read_files(self) -> ReadFiles | None:
+        """Returns what the task read, once it has passed; None if its result is not stored."""
+        if self._refusal is not None or self.reach is None:
+            return None
+        from envtool.run import observed_reads
+
+        self.reads = observed_reads.count_reads(self._manifest, self.reach, self._task.call.context)
+        return observed_reads.describe_reads(self.reads, self._manifest)
+
     def finish(self, result: TaskResult, statement: bytes, moment: Moment) -> RecordedRun:
         """Returns the record of a task that passed, with its provenance. `moment` is one after the task has ended.
         Raises NotCacheable if another program touched the project, git's history or this machine's files between, or
@@ -330,6 +365,8 @@ class Recording:
         except (EnvtoolError, OSError, SnapshotError) as error:
             raise NotCacheable(str(error)) from error
         return RecordedRun(
+            reads=self.reads,
+            observed=call.task.inputs == "observed",
             requests=tuple(requests),
             result=result,
             log=call.log,

@@ -32,7 +32,7 @@ from envtool.run import (
     task_git,
     task_services,
 )
-from envtool.run.cached_task import CachedResult
+from envtool.run.cached_task import CachedResult, reads_of
 from envtool.services.service_container import ServiceProject
 from envtool.store import layers, locks
 
@@ -214,6 +214,7 @@ def _row(trace: CachedResult) -> dict[str, Any]:
         "since": trace.stored.run.started,
         "seconds": trace.stored.run.seconds,
         "host": trace.stored.run.host,
+        "reads": reads.to_json() if (reads := reads_of(trace.stored)) is not None else None,
         "copies": _copies(trace),
         "passes": trace.env.passed,
         "passed": fast_test.passed_digests(trace.env.passed),

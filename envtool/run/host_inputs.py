@@ -27,6 +27,7 @@ from envtool.run import host_state, task_git
 from envtool.store import answer_cache
 
 if TYPE_CHECKING:
+    from envtool.container.messages import Exit
     from envtool.container.opened_files import OpenedWindow, SharedWatch
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
@@ -47,7 +48,9 @@ class HostInputs:
     """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
     if that is not known."""
 
-    __slots__ = ("_began", "_directories", "_machine", "_shared", "_states", "opened", "repositories")
+    __slots__ = (
+        "_began", "_directories", "_machine", "_shared", "_states", "opened", "repositories", "unread", "unread_reason",
+    )  # fmt: skip
 
     def __init__(
         self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = (), states: Sequence[str] = ()
@@ -61,6 +64,8 @@ class HostInputs:
         self._directories = {directory for top in visible for directory, _ in _directories(top)}
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
+        self.unread: tuple[str, ...] | None = None  # of the project (container/looked_up_names.py); None: not known
+        self.unread_reason = "it did not run"  # why it is not known
         self._shared: tuple[SharedWatch, OpenedWindow] | None = None
 
     @property
@@ -98,6 +103,15 @@ class HostInputs:
             of_machine, of_git = watch.end(window), opened if self._directories else ()
             opened = None if of_machine is None or of_git is None else (*of_machine, *of_git)
         self.opened = opened
+
+    def set_unread(self, ended: Exit, *, services: bool, caches: bool) -> None:
+        """Notes what of the project was not read, once the container has ended; what `services` read is not known, nor
+        what an earlier run read of which `caches` tell."""
+        self.unread, self.unread_reason = ended.unread, ended.unread_reason
+        if caches:
+            self.unread, self.unread_reason = None, "its caches may tell it of files that earlier runs have read"
+        if services:
+            self.unread, self.unread_reason = None, "services run beside it, and what they read is not known"
 
     def add_opened(self, opened: tuple[str, ...] | None) -> None:
         """Adds what services opened; None: that is not known."""

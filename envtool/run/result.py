@@ -5,6 +5,7 @@ from __future__ import annotations
 from envtool.errors import EnvtoolError, SpecError
 from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass
+from envtool.model import ReadFiles
 from envtool.report.source_excerpt import explain
 
 
@@ -31,6 +32,7 @@ class Result:
     host: str = ""  # of a cached result: the machine on which it ran; `started` says when
     error: EnvtoolError | None = None  # why its env could not be built
     attempts: tuple[TaskAttempt, ...] = ()  # of a task that ran more than once: all, the last one too
+    reads: ReadFiles | None = None  # of a task that passed, and whose result is stored
 
 
 def result_message(error: EnvtoolError) -> str:

@@ -20,7 +20,7 @@ from envtool.run import host_inputs, provenance
 from envtool.run.host_inputs import HostInputs
 from envtool.run.task_request import TaskRequest, TaskResult
 from envtool.store import record_results, results, snapshots
-from envtool.store.results import StoredResult
+from envtool.store.results import StoredReads, StoredResult
 
 
 class NotCacheable(Exception):  # noqa: N818 - a state of the task, not an error: it has passed
@@ -41,6 +41,8 @@ class RecordedRun(NamedTuple):
     statement: bytes = b""  # its provenance, if there is one
     git: str = ""  # digest of git's directories, if the task opened files in them
     reach: HostInputs | None = None  # what the task opened of this machine
+    reads: StoredReads | None = None  # which files of the project it read
+    observed: bool = False  # whether the result holds while only other files change
     outputs_in: str = ""  # a directory with its outputs, which no other task writes to; empty: the project
 
 
@@ -78,9 +80,13 @@ class LocalCache:
 
     def find(self, request: TaskRequest) -> StoredResult | None:
         """See ResultCache. Removes a result that is damaged."""
+        return self.find_key(request.key)
+
+    def find_key(self, key: str) -> StoredResult | None:
+        """Returns the stored result of a key, as `find` does."""
         store, check = self._context.store, self._context.cancel.check
         try:
-            result = results.find(store, request.key)
+            result = results.find(store, key)
             if result is None or not self._has_same_git(result):
                 return None
         except EnvtoolError:
@@ -120,8 +126,13 @@ class LocalCache:
                 statement=provenance.reusable_statement(run.statement, same=run.requests[0].history != ""),
                 root=run.outputs_in or self._context.root,
                 outputs=run.result.outputs,
+                reads=run.reads,
                 check=self._context.cancel.check,
             )
+            if run.observed:
+                from envtool.run import observed_reads
+
+                observed_reads.note_results(store, run.requests, stored_keys)
             if run.reach:
                 for key in stored_keys:
                     run.reach.note(key, self._context)

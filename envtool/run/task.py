@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
+from envtool.api import PROJECT
 from envtool.build import limit_messages
 from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
@@ -149,6 +151,8 @@ def _run(
             program = artefacts.add_artefacts(program, call.needs, cached.artefact_times if cached else ())
         if cached:
             program = cached.add_to(program)
+        if reach and group is None:
+            program = replace(program, observe=PROJECT)
         with _log(call.log) as file, Tee(file, context.emit, event_id, context.secrets().forms()) as tee:
             ended = context.runner.run(
                 program,
@@ -170,6 +174,7 @@ def _run(
                 cached.publish(ended)
             if reach:
                 reach.set_opened(ended.opened)
+                reach.set_unread(ended, services=group is not None, caches=bool(task.request.caches))
             return ended, tee.text(1 << 16) if ended.status else ""
 
 

@@ -102,7 +102,10 @@ class KnownTasks:
             if self.project is None or env.has_outside or self.waits(env, task):
                 return None
             try:
-                stored = results.find(self.context.store, keys.digest({**self.document(env, task)}))
+                document = self.document(env, task)
+                stored = results.find(self.context.store, keys.digest({**document}))
+                if stored is None:
+                    stored = _find_observed(task, document, (), self.project, self.context)
             except NotCacheable:
                 return None
             if stored is not None:
@@ -125,16 +128,20 @@ def _explain(env: Env, task: Task, known: KnownTasks, refusal: str) -> Explanati
             never = error.reason
     owner = result_cache.result_owner(context.root, env.name, task.name)
     stored = results.results_of_owner(context.store, owner)
+    key = keys.digest({**document}) if document else ""
+    if document and project and (observed := _find_observed(task, document, stored, project, context)):
+        key = observed.key
+        if all(result.key != key for result in stored):
+            stored.append(observed)
     runs = [
         why_task.PastRun(key=result.key, document=_with_git(result), time=result.run.started, host=result.run.host)
         for result in stored
     ]
-    key = keys.digest({**document}) if document else ""
     if document and (moved := _changed_git_state(key, stored, context)):
         document, key = {**document, "history": moved}, ""
     named = _name_layers(env, task, graph, states, [run.document for run in runs], context)
     lines = {service.host: f"{service.where.file}:{service.where.line}" for service in env.services}
-    return why_task.explain_task(
+    explanation = why_task.explain_task(
         why_task.CurrentTask(
             env=env.name,
             name=task.name,
@@ -156,6 +163,44 @@ def _explain(env: Env, task: Task, known: KnownTasks, refusal: str) -> Explanati
             option=lambda text: find_in_spec(context.root, task.where, text), service=lambda name: lines.get(name, "")
         ),
     )
+    return _add_reads(explanation, task, stored, context)
+
+
+def _find_observed(
+    task: Task,
+    document: Mapping[str, Json],
+    stored: Sequence[results.StoredResult],
+    project: Snapshot,
+    context: Context,
+) -> results.StoredResult | None:
+    """Returns the result that holds for other files of the project, if none is for just these."""
+    key = keys.digest({**document})
+    if task.inputs != "observed" or any(result.key == key for result in stored):
+        return None
+    from envtool.run import observed_reads  # few tasks are observed
+
+    return observed_reads.find_result(document, project, context, result_cache.LocalCache(context, ()).find_key)
+
+
+def _add_reads(
+    explanation: Explanation, task: Task, stored: Sequence[results.StoredResult], context: Context
+) -> Explanation:
+    """Returns an explanation with what the task read when it passed; under `inputs: observed` without the files that it
+    did not read and whose content alone changed."""
+    since = explanation.since.key if explanation.since is not None else ""
+    run = next((result for result in stored if result.key == since), None)
+    if run is None:
+        return explanation
+    from envtool.run import observed_reads
+
+    changes = explanation.changes
+    if task.inputs == "observed":
+        changes = tuple(
+            change
+            for change in changes
+            if not (change.part == "file" and change.note == "content" and observed_reads.is_unread(change.name, run))
+        )
+    return replace(explanation, changes=changes, reads=observed_reads.reads_of(run, context))
 
 
 class _NamedLayers(NamedTuple):

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from envtool.spec import limits, scalar_types
 from envtool.spec.service_schema import names, secret_definition, secrets_section, service_definitions, service_keys
-from envtool.spec.task_schema import CACHES, LONG_OUTPUTS, NEEDS, OUTPUTS, PIPELINE, RETRIES
+from envtool.spec.task_schema import (
+    CACHES,
+    INPUTS,
+    INPUTS_OF_ENV,
+    LONG_OUTPUTS,
+    NEEDS,
+    OUTPUTS,
+    PIPELINE,
+    RETRIES,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -242,6 +251,7 @@ def _long_task() -> Json:
                 "Default: 2GiB. A task with more fails.",
                 "$ref": "#/$defs/size",
             },
+            "inputs": INPUTS,
             "retries": RETRIES,
             "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
             "limits": limits.reference("What its container may use; each limit replaces that of the env."),
@@ -434,6 +444,7 @@ def _command_defaults() -> dict[str, Json]:
         },
         "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
+        "inputs": INPUTS_OF_ENV,
         "limits": limits.reference(limits.OF_ENV),
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
         "caches": CACHES,

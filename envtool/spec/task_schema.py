@@ -36,6 +36,12 @@ RETRIES: Json = {
     "minimum": 0,
     "maximum": 20,
 }
+INPUTS: Json = {
+    "description": "The files of the project that a result depends on. `all`: every file that the task sees (the "
+    "default). `observed`: those that it read, and the names of all.",
+    "enum": ["all", "observed"],
+}
+INPUTS_OF_ENV: Json = {"description": "For each task that has none of its own.", "enum": ["all", "observed"]}
 NEEDS: Json = names(
     "Tasks that have to pass before it, and whose outputs it sees at their paths: `TASK` of its env, or `TASK@ENV`; "
     "of all points of a matrix, if ENV is one.",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from envtool.spec.template import Scope
 
 USERS = ("user", "root")
+INPUTS = ("all", "observed")
 
 
 def make_tasks(
@@ -38,6 +39,7 @@ def make_tasks(
     timeout = merge_times(work.problems, env, timeout, limits, "this env")
     limit = render_size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
+    inputs = _inputs(work, env.get("inputs"), scope)
     made_tasks: list[Task] = []
     for verb, node, fields, where in entries:
         run = fields.get("run") if isinstance(node.value, dict) else node
@@ -61,6 +63,7 @@ def make_tasks(
                 outputs_limit=own_limit if own_limit is not None else limit,
                 timeout=own_timeout if own_timeout is not None else timeout,
                 user=own_user,
+                inputs=_inputs(work, fields.get("inputs"), scope) or inputs or INPUTS[0],
                 retries=_retries(fields.get("retries")),
                 limits=own_limits,
                 secrets=make_secrets(work, fields.get("secrets"), scope, f"task `{verb}`"),
@@ -163,11 +166,20 @@ def _retries(node: YamlNode | None) -> int:
 
 
 def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
+    return _choice(work, node, scope, USERS)
+
+
+def _inputs(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
+    return _choice(work, node, scope, INPUTS)
+
+
+def _choice(work: LoadContext, node: YamlNode | None, scope: Scope, words: tuple[str, str]) -> str:
+    """Returns one of two words; empty if there is none. The schema has checked all but templates."""
     if node is None:
         return ""
     chosen = work.text(node, scope)
-    if chosen not in USERS and is_template(node.value) and chosen:
-        work.problems.add(node, f"expected `user` or `root`, got `{chosen}`", code="value")
+    if chosen not in words and is_template(node.value) and chosen:
+        work.problems.add(node, f"expected `{words[0]}` or `{words[1]}`, got `{chosen}`", code="value")
     return chosen
 
 

@@ -25,6 +25,7 @@ from envtool.store.results import (
     HASHED_FILES,
     STATEMENT,
     StoredOutput,
+    StoredReads,
     StoredRun,
     hash_file,
     is_inside,
@@ -56,6 +57,7 @@ def store_result(
     statement: bytes = b"",
     root: str,
     outputs: Iterable[str],
+    reads: StoredReads | None = None,
     check: Callable[[], None] | None = None,
 ) -> list[str]:
     """Stores a run under the key of each document (one, or a second for the project with the run's own outputs in it);
@@ -84,6 +86,8 @@ def store_result(
                     asdict(output) for output in _copy_outputs(root, outputs, os.path.join(directory, "outputs"), check)
                 ],
             }
+            if reads is not None:
+                result["reads"] = {**reads._asdict(), "unread": None if reads.unread is None else [*reads.unread]}
             with open(os.path.join(directory, "result.json"), "wb") as file:
                 file.write(json_documents.dumps(result))
             _move_result(directory, store.path("results", key), os.path.join(top, f"{key}.old"))

@@ -11,6 +11,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from envtool import keys
 from envtool.fs import hashing
@@ -50,6 +51,15 @@ class StoredRun:
     git: str = ""  # digest of git's directories, where the run opened files in them
 
 
+class StoredReads(NamedTuple):
+    """Which files of the project a run read: all but those that are `unread`, by themselves or with a directory."""
+
+    read: int  # number of files
+    total: int  # of all files of the project
+    unread: tuple[str, ...] | None = None  # relative to the project; None: not known, and so all files count
+    reason: str = ""  # why it is not known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:
     """A result in the store, complete by the sizes of its files."""
@@ -61,6 +71,7 @@ class StoredResult:
     outputs: tuple[StoredOutput, ...]
     # sha256 of those of HASHED_FILES that exist; empty for results of older envtools
     sums: Mapping[str, str] = field(default_factory=dict)
+    reads: StoredReads | None = None  # None: an older envtool stored it
 
     @property
     def log(self) -> str:
@@ -93,6 +104,7 @@ def read(key: str, directory: str) -> StoredResult | None:
             run=StoredRun(**stored["run"]),
             outputs=tuple(StoredOutput(**output) for output in stored["outputs"]),
             sums=stored.get("sums", {}),
+            reads=_parse_reads(stored.get("reads")),
         )
         is_valid = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
         is_valid = (
@@ -105,6 +117,18 @@ def read(key: str, directory: str) -> StoredResult | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return result if is_valid else None
+
+
+def _parse_reads(value: Any) -> StoredReads | None:
+    """Raises TypeError, LookupError for a value that no envtool wrote."""
+    if value is None:
+        return None
+    read, total, unread, reason = (value[name] for name in StoredReads._fields)
+    if not (json_documents.is_count(read) and json_documents.is_count(total) and isinstance(reason, str)):
+        raise TypeError
+    if unread is not None and not (isinstance(unread, list) and all(isinstance(path, str) for path in unread)):
+        raise TypeError
+    return StoredReads(read, total, None if unread is None else tuple(unread), reason)
 
 
 def _is_well_formed(result: StoredResult) -> bool:

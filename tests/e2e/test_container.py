@@ -833,10 +833,15 @@ def _users() -> list[str]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 @pytest.mark.parametrize("name", _users() if os.geteuid() == 0 and os.path.exists("/etc/subuid") else [])
 def test_again_as_an_ordinary_user(name, tmp_path_factory):
+    run_again_as(name, __file__)
+
+
+def run_again_as(name: str, module: str) -> None:
+    """Run all tests of a module as a user."""
     user = pwd.getpwnam(name)
     top = Path(__file__).resolve().parents[2]
     if subprocess.run(
-        ["test", "-r", __file__], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False
+        ["test", "-r", module], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False
     ).returncode:
         pytest.skip(f"{name} cannot read {top}")
     base = Path("/tmp") / f"envtool-test-{name}-{os.getpid()}"
@@ -854,7 +859,7 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
                 str(top / "pyproject.toml"),
                 "--basetemp",
                 str(base),
-                __file__,
+                module,
             ],
             cwd=top,
             user=user.pw_uid,

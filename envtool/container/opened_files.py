@@ -78,9 +78,8 @@ def functions(program: dict[str, Any]) -> dict[str, Any]:
         begin.append(lookups.begin)
         more = {"lookups": lookups, "kept": (lookups.descriptor,)}
     if watched:
-        events, numbers = watched
-        add = program.get("begin", add_watches)  # early_run.py has another
-        begin.append(lambda: add(program["watch"], events, numbers))
+        add = program.get("begin", add_watches)  # early_run.py has another, with a descriptor of its own
+        begin.append(lambda: add(program.get("watch", ()), *watched))
     return {**more, "begin": tuple(begin)}
 
 

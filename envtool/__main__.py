@@ -3,6 +3,7 @@ line."""
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import gc
 import os
@@ -40,6 +41,7 @@ def main() -> int:
         status = fastpath.try_task(arguments)
         if status is not None:
             os._exit(status)
+        _end_at_interrupt()
         fastpath.expect_services(arguments)
         fastpath.start_services(arguments)
     elif "list" in arguments:
@@ -59,6 +61,13 @@ def main() -> int:
         _end_process(status)
     gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway
     return status
+
+
+def _end_at_interrupt() -> None:
+    """Lets ^C end this process until envtool's own handler is there: an exception within the import system could leave
+    the lock of a module taken, for which a thread of the services would wait for ever."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def _end_process(status: int) -> NoReturn:

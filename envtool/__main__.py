@@ -3,7 +3,7 @@ line."""
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` takes 2 ms for its enumerations
 import _thread
 import gc
 import os

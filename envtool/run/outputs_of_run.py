@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from envtool.container.output_patterns import matches_pattern
 from envtool.project.snapshot_diff import list_present
 from envtool.run.prepared_task import take_snapshot
 from envtool.run.result_cache import NotCacheable
@@ -65,13 +64,17 @@ class OutputsOfRun:
         with self._lock:
             others = [path for path, owner in self._written.items() if owner != task and owner not in needs]
         # What was there before stays visible, but for an output of the task itself that another one has overwritten.
-        own = self._patterns[task]
-        added = tuple(
-            path for path in others if path not in self._before or any(matches_pattern(each, path) for each in own)
-        )
+        own = self._patterns[task] if others else ()
+        added = tuple(path for path in others if path not in self._before or _is_output(own, path))
         places = {*self._places.values()} - {self._places[pattern] for pattern in needed if pattern in self._places}
         directories = {directory for path in added for directory in _parents(path)} - self._directories
         return HiddenPaths(added, tuple(sorted(places | directories)))
+
+
+def _is_output(patterns: Sequence[str], path: str) -> bool:
+    from envtool.container.output_patterns import matches_pattern  # few runs need it
+
+    return any(matches_pattern(pattern, path) for pattern in patterns)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -36,6 +36,7 @@ ALLOWED = {
     "envtool/net/oci/": OWN + ", and blobs of the store",
     "envtool/build/host_network.py": OWN,
     "envtool/build/": STORE,
+    "envtool/run/observed_reads.py": OWN + ": /sys",
     "envtool/run/restore.py": STORE,
     "envtool/run/artefacts.py": STORE,
     "envtool/services/fresh_directory.py": OWN + ": a module of envtool",

@@ -28,7 +28,6 @@ from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.early_start import NOTES
 from envtool.run.needed_tasks import NeededTask
-from envtool.run.outputs_of_run import OutputsOfRun
 from envtool.run.prepared_task import TaskCall
 from envtool.run.record_queue import RecordQueue
 from envtool.run.result import Result, result_message
@@ -40,6 +39,7 @@ from envtool.store.disk_errors import to_envtool_error
 if TYPE_CHECKING:
     from envtool.run.audit import Audit
     from envtool.run.early_note import EarlyNote
+    from envtool.run.outputs_of_run import OutputsOfRun
 
 
 def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
@@ -91,7 +91,7 @@ def _run_in_envs(
     records = None if any(node.task.outputs for node in graph.nodes.values()) else RecordQueue(context, traces.append)
     try:
         with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
-            outputs = OutputsOfRun(context, {task_id: node.task.outputs for task_id, node in graph.nodes.items()})
+            outputs = _watch_outputs(graph, context)
 
             def run_task(node: TaskNode) -> Result:
                 call = _hide_additions(_make_call(node, context, directory, artefacts, needed), outputs)
@@ -99,7 +99,8 @@ def _run_in_envs(
                 checked = _make_audit(request.audit)
                 again = request.again and node.is_named
                 result, trace = _run_in_env(call, scheduler, needed, again=again, audit=checked)
-                outputs.add((call.env.name, call.task.name), result.outputs)
+                if outputs is not None:
+                    outputs.add((call.env.name, call.task.name), result.outputs)
                 traces.extend([trace] if trace else [])
                 return result
 
@@ -162,8 +163,20 @@ def _make_call(
     )
 
 
-def _hide_additions(call: TaskCall, outputs: OutputsOfRun) -> TaskCall:
+def _watch_outputs(graph: TaskGraph, context: Context) -> OutputsOfRun | None:
+    """Returns what hides the outputs of each task from the others; None where there is nothing to hide."""
+    patterns = {task_id: node.task.outputs for task_id, node in graph.nodes.items()}
+    if len(patterns) < 2 or not any(patterns.values()):
+        return None
+    from envtool.run.outputs_of_run import OutputsOfRun
+
+    return OutputsOfRun(context, patterns)
+
+
+def _hide_additions(call: TaskCall, outputs: OutputsOfRun | None) -> TaskCall:
     """Returns a task that does not see what others have added to the project since the run began."""
+    if outputs is None:
+        return call
     files, places = outputs.hidden_from((call.env.name, call.task.name), call.task.needs)
     if not files and not places:
         return call

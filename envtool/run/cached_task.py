@@ -21,7 +21,6 @@ from envtool.run.host_inputs import HostInputs
 from envtool.run.known_commit import CommitDescription
 from envtool.run.prepared_task import PreparedTask, TaskCall, add_project, prepare_task, take_snapshot
 from envtool.run.record_queue import Moment
-from envtool.run.restore import restore_result
 from envtool.run.result import Result
 from envtool.run.result_cache import LocalCache, NotCacheable, RecordedRun
 from envtool.run.task import run_task
@@ -192,7 +191,11 @@ def _find(task: PreparedTask, audit: Audit | None = None) -> tuple[Result, Cache
         stored = observed_reads.find_result(task.request.document(), task.snapshot, call.context, find_key)
         if stored is not None and audit is not None and audit.takes(call, stored):
             return None
-    if stored is None or not restore_result(call, stored) or not _copy_artefacts(call, stored):
+    if stored is None:
+        return None
+    from envtool.run.restore import restore_result
+
+    if not restore_result(call, stored) or not _copy_artefacts(call, stored):
         return None
     results.mark_used(call.context.store, stored, call.owner)
     result = TaskResult(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from envtool.container.output_patterns import matches_pattern
 from envtool.project.snapshot_diff import list_present
 from envtool.run.prepared_task import take_snapshot
 from envtool.run.result_cache import NotCacheable
@@ -31,15 +32,13 @@ class OutputsOfRun:
     """Called by any thread."""
 
     def __init__(self, context: Context, patterns: Mapping[TaskId, Sequence[str]]) -> None:
-        """`patterns` are the outputs of each task of the run. Where there is but one task or no output, or the
-        project's files cannot be listed, nothing is ever hidden. Raises Interrupted."""
+        """`patterns` are the outputs of each task of the run. Where the project's files cannot be listed, nothing is
+        ever hidden. Raises Interrupted."""
         self._lock = threading.Lock()
         self._patterns = patterns
         self._written: dict[str, TaskId] = {}  # path -> the task that left it last
         self._before: frozenset[str] | None = None
         self._places: dict[str, str] = {}  # pattern -> its place
-        if len(patterns) < 2 or not any(patterns.values()):
-            return
         try:
             self._before = frozenset(list_present(take_snapshot(context)))
         except NotCacheable:
@@ -72,8 +71,6 @@ class OutputsOfRun:
 
 
 def _is_output(patterns: Sequence[str], path: str) -> bool:
-    from envtool.container.output_patterns import matches_pattern  # few runs need it
-
     return any(matches_pattern(pattern, path) for pattern in patterns)
 
 

@@ -132,12 +132,13 @@ def _early_holder(settings: Settings) -> Iterator[None]:
     from envtool.container import pod_spawn
 
     try:
-        if "envtool.container.early_run" not in sys.modules:  # else a pod has taken the holder that had started
+        early_run = sys.modules.get("envtool.container.early_run")
+        if not (early_run and early_run.has_begun()):  # else its pod has taken the holder that had started
             fastpath.start_network(os.path.join(settings.top(), os.path.basename(settings.file) or "envtool.yaml"))
         yield
     finally:
         pod_spawn.end_early()
-        if early_run := sys.modules.get("envtool.container.early_run"):
+        if early_run is not None:
             early_run.end()
 
 

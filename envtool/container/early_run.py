@@ -390,6 +390,11 @@ def find(joins: Namespaces | None, program: Callable[[], dict[str, Any]]) -> Ear
     return _runs[0].pod.take_over(joins, program())
 
 
+def has_begun() -> bool:
+    """Returns whether anything of this process began early."""
+    return bool(_runs)
+
+
 def end() -> None:
     """Ends all that has started early and was not taken over."""
     while _pods:

@@ -44,12 +44,12 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
-        self._sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self._sock.settimeout(_ANSWER_SECONDS)
         self._parent = os.getpid()  # of its containers
         self._ready = self._ended = False
         self._open = _thread.allocate_lock()
         self._open.acquire()
+        self._sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self._sock.settimeout(_ANSWER_SECONDS)
         _thread.start_new_thread(_own, (far, self._open))
 
     def close(self) -> None:
@@ -58,6 +58,10 @@ class ForkServer:
         self._sock.close()
         if self._open.locked():
             self._open.release()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_sock"):  # a run that failed early has not ended it
+            self.close()
 
     def serves(self, program: dict[str, Any]) -> bool:
         """Whether it runs, and can make this container: a function that a step calls may be one that only this process

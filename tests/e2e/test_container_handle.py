@@ -132,7 +132,8 @@ def test_a_container_that_is_not_started_leaves_nothing(made):
 
 def test_what_it_used_is_known(made):
     with made(
-        "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done", "seq 1 200000 | sort -r >/dev/null || true"
+        "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done",
+        "x=xxxxxxxxxxxxxxxx; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do x=$x$x; done; sleep 0.5",
     ) as container:
         container.start()
         result = container.wait()

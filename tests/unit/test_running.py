@@ -53,7 +53,7 @@ def passed(asked):
 
 
 def run(project, monkeypatch, error):
-    def perform(asked, stacks, *, again):
+    def perform(asked, stacks, *, again, audit=None):
         if asked.env.name == "bad":
             raise error
         return passed(asked), None
@@ -101,7 +101,7 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
 
     monkeypatch.setattr(fast_plan, "write_test_plan", unchanged)
     monkeypatch.setattr(
-        tasks.cached_task, "run_task_cached", lambda asked, stacks, again: (passed(asked), _Trace(asked))
+        tasks.cached_task, "run_task_cached", lambda asked, stacks, again, audit: (passed(asked), _Trace(asked))
     )
     cancel = Cancel.make()
     results = tasks.run(CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -131,7 +131,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
     """What somebody was refused who could do without is not worth a word."""
     told = []
 
-    def perform(asked, stacks, *, again):
+    def perform(asked, stacks, *, again, audit=None):
         for name in ("A", "B"):
             asked.context.allowed.line("--allow-pass", name)
         if fails:

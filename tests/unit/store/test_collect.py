@@ -71,7 +71,7 @@ def blob(store, content: bytes, used: float) -> str:
     import hashlib
 
     sha256 = hashlib.sha256(content).hexdigest()
-    source = store.path("tmp", "blob")
+    source = f"{store.root}.blob"  # not in tmp/, where gc removes what has no lock
     with open(source, "wb") as file:
         file.write(content)
     path = blobs.put(store, source, sha256)

@@ -157,7 +157,7 @@ def run(place) -> tuple[float, str]:
     return done.events[-1]["results"][0]["cpu_seconds"], done.log()
 
 
-@pytest.mark.every_caller
+@pytest.mark.dear
 @pytest.mark.parametrize("tool", PROJECTS)
 def test_the_second_run_takes_a_third_at_most(common, tool):
     place = common

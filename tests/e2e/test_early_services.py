@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.test_layers import archive, sha, small_root
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 BUSYBOX = "/bin/busybox"
 SPEC = """\

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 
 def outcome(place, *words: str) -> str:

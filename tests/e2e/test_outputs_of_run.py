@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 # `late` and `beside` begin after, or run while, `make` leaves its outputs in the checkout
 SPEC = """\

@@ -50,7 +50,7 @@ class ForkServer:
         self._open.acquire()
         self._sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         self._sock.settimeout(_ANSWER_SECONDS)
-        _thread.start_new_thread(_own, (far, self._open))
+        _thread.start_new_thread(_own, (far, self._open, self._sock))
 
     def close(self) -> None:
         """End the process. A second call changes nothing."""
@@ -113,9 +113,10 @@ class ForkServer:
         return number
 
 
-def _own(sock: _socket.socket, until: _thread.LockType) -> None:
+def _own(sock: _socket.socket, until: _thread.LockType, _near: _socket.socket) -> None:
     """A thread's work: start the process, and wait for its end and for `until`. The kernel kills a container when the
-    thread ends that its parent is (PR_SET_PDEATHSIG(2const)): this one, until it is closed.
+    thread ends that its parent is (PR_SET_PDEATHSIG(2const)): this one, until it is closed. It refers to the `_near`
+    end, too, so that no garbage collector finds that one before `ForkServer.__del__` has closed it.
     """
     from envtool.container.pod_spawn import import_path
 

@@ -26,11 +26,11 @@ FAULTS = {
     ),
     "a layer left half": (
         "envtool/store/layers.py",
-        '            os.rename(made, self._store.path("layers", self._key))\n',
+        '            os.rename(directory, self._store.path("layers", self._key))\n',
         (
             '            os.mkdir(self._store.path("layers", self._key))\n'
             '            __import__("time").sleep(1)\n'
-            '            os.rename(made, self._store.path("layers", self._key))\n'
+            '            os.rename(directory, self._store.path("layers", self._key))\n'
         ),
         ["tests/e2e/test_killed.py"],
     ),

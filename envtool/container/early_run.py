@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from envtool.container.messages import Exit
     from envtool.container.pod import Member
 
-_GO, _STOP = b"g", b"x"  # what a container is told that waits
+_GO, _STOP = b"g", b"x"  # what a waiting container reads
 _OUTPUT_BYTES = 1 << 20  # that a container may print before it is taken over
 
 _EARLY_SWITCH_SECONDS = 0.0005  # that a thread waits for the interpreter while the main thread imports

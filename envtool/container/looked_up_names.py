@@ -13,8 +13,8 @@ What could make a name that was looked up appear as one that was not:
 - A name that was removed or renamed has gone. So only a name that is listed at the end counts as unread: whatever is
   missing was read.
 - RESOLVE_CACHED also answers EAGAIN where the kernel would have to ask more than its cache, as on a file system of the
-  network, and for the access control list of a directory of somebody else on a mount with mapped ids. So each directory
-  is asked as its owner, for whom no list counts; and in each a canary is looked up, and has to be found then.
+  network, and for the access control list of a directory that another user owns, on a mount with mapped ids. So each
+  directory is asked as its owner, for whom no list counts; and in each a canary is looked up, and has to be found then.
 - It answers so too when something was mounted or renamed on this machine at that very moment. So a name counts as
   unread only after several such answers, in two passes over the tree.
 

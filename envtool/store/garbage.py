@@ -16,8 +16,8 @@ from envtool.store.temp_dirs import RemoveTree, remove_tree, sweep
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
 MAX_UNUSED_AGE = 30 * DAY  # seconds that a result or a plan stays unused
-MAX_LOCK_AGE = DAY  # seconds after which the file of a lock that nobody holds is removed
-MAX_ANSWER_AGE = 180 * DAY  # seconds that an answer stays although nobody asks for it
+MAX_LOCK_AGE = DAY  # seconds after which the file of a lock that no process holds is removed
+MAX_ANSWER_AGE = 180 * DAY  # seconds after which an answer goes that no run has asked for
 MAX_OUTPUT_NOTE_AGE = 60 * DAY  # seconds after which the diff ID of a removed layer goes, if no build needed it
 
 

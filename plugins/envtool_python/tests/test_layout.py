@@ -32,7 +32,7 @@ ROWS = {  # files, and whether they are a package
     "setuptools finds a package beside data": ({"pyproject.toml": ME, "data/a.json": "{}"} | FLAT, False),
     "setuptools finds one": ({"pyproject.toml": ME, "docs/conf.py": "", "_a/x.py": ""} | FLAT, True),
     "setuptools finds src": ({"pyproject.toml": ME, "src/me/__init__.py": ""} | TWO, True),
-    "setuptools is told": ({"pyproject.toml": f'{ME}[tool.setuptools]\npackages = ["app"]\n'} | TWO, True),
+    "setuptools is configured": ({"pyproject.toml": f'{ME}[tool.setuptools]\npackages = ["app"]\n'} | TWO, True),
     "one module": ({"pyproject.toml": ME, "me.py": "", "conftest.py": "", "test_me.py": ""}, True),
     "several modules": ({"pyproject.toml": ME, "main.py": "", "models.py": ""}, False),
     "no module": ({"pyproject.toml": ME}, False),

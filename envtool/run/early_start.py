@@ -23,6 +23,7 @@ from envtool.run import fast_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from envtool.container.early_run import EarlyContainer, EarlyPod
@@ -75,31 +76,51 @@ def _begin(store: str, plan: dict[str, Any], running: dict[str, git.Git] | None,
 
     pod = early_run.EarlyPod(user=plan["user"], spare=plan["spare"])
     early_run.EarlyRun(pod, locks)
-    _thread.start_new_thread(_EarlyStarter(store, plan, pod, running).run, ())
+    starter = _EarlyStarter(store, plan, pod)
+    if starter.start_first(running):
+        _thread.start_new_thread(starter.go_on, ())
 
 
 class _EarlyStarter:
-    """The thread that starts the containers of a note, one after the other."""
+    """Starts the containers of a note, one after the other: the first by the main thread, the others by a thread."""
 
-    def __init__(self, store: str, plan: dict[str, Any], pod: EarlyPod, running: dict[str, git.Git] | None) -> None:
-        self._store, self._plan, self._pod, self._running = store, plan, pod, running
+    def __init__(self, store: str, plan: dict[str, Any], pod: EarlyPod) -> None:
+        self._store, self._plan, self._pod = store, plan, pod
         self._hidden: tuple[str, ...] = ()
+        self._pending = [*plan["services"]]  # that have not started
+        self._waiting: dict[str, list[_EarlyMember]] = {}  # by service: members that are not ready
 
-    def run(self) -> None:
-        """Starts them. What cannot be started is left to the run, which reports why."""
+    def start_first(self, running: dict[str, git.Git] | None) -> bool:
+        """Starts the services that need no other one, and returns when they run. Returns whether there is more to do.
+        Called by the main thread: its imports would take the interpreter away from the threads that start them."""
+        return self._attempt(self._start_first, running)
+
+    def go_on(self) -> None:
+        """Starts what is left."""
+        self._attempt(self._start_rest)
+
+    def _attempt(self, step: Callable[..., None], *arguments: Any) -> bool:
+        """Returns whether a step succeeded. What cannot be started is left to the run, which reports why."""
         try:
-            if self._running is not None:
-                self._hidden = self._list_hidden(self._running)
-                top = self._running.get("")
-                if top is not None and top.repository.directory != self._plan["git"]:
-                    return
-            self._start_all()
+            step(*arguments)
         except _LeftToRunError:
-            return
+            return False
         except Exception:  # the run starts all itself, and reports what is wrong
             if os.environ.get("ENVTOOL_DEBUG"):
                 raise
-            return
+            return False
+        return True
+
+    def _start_first(self, running: dict[str, git.Git] | None) -> None:
+        if running is not None:
+            self._hidden = self._list_hidden(running)
+            top = running.get("")
+            if top is not None and top.repository.directory != self._plan["git"]:
+                raise _LeftToRunError
+        self._start_services(frozenset())
+        for members in self._waiting.values():
+            if not all(member.container.await_start() for member in members):
+                raise _LeftToRunError
 
     def _list_hidden(self, running: dict[str, git.Git]) -> tuple[str, ...]:
         """Returns what source_files.list_hidden returns."""
@@ -108,25 +129,27 @@ class _EarlyStarter:
             hidden.append(VENDOR)
         return tuple(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(os.fsencode(path)))
 
-    def _start_all(self) -> None:
+    def _start_services(self, ready: frozenset[str]) -> None:
+        """Starts the services that need no others than those that are ready."""
+        for service in [service for service in self._pending if ready.issuperset(service["needs"])]:
+            self._pending.remove(service)
+            self._waiting[service["name"]] = self._start_service(service)
+
+    def _start_rest(self) -> None:
         """Starts services, each when those are ready that it needs, and the task, which begins when all are."""
-        waiting: dict[str, list[_EarlyMember]] = {}  # by service: members that are not ready
-        ready: set[str] = set()
-        pending = [*self._plan["services"]]
+        ready: frozenset[str] = frozenset()
         program, task = self._plan["program"], None
         end = time.monotonic() + _READY_SECONDS
-        while pending or waiting:
-            for service in [service for service in pending if ready.issuperset(service["needs"])]:
-                pending.remove(service)
-                waiting[service["name"]] = self._start_service(service)
-            if program is not None and program["timeout"] is None and task is None and not pending:
+        while self._pending or self._waiting:
+            self._start_services(ready)
+            if program is not None and program["timeout"] is None and task is None and not self._pending:
                 task = self._start_task(program, waits=True)  # it is made while the last services get ready
-            for name, members in [*waiting.items()]:
+            for name, members in [*self._waiting.items()]:
                 members[:] = [member for member in members if not self._is_ready(member)]
                 if not members:
-                    del waiting[name]
-                    ready.add(name)
-            if waiting:
+                    del self._waiting[name]
+                    ready |= {name}
+            if self._waiting:
                 if time.monotonic() > end or not self._pod.is_open:
                     return
                 time.sleep(_PAUSE)

@@ -6,7 +6,7 @@ another name later: programs remember addresses.
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 NETWORK, MASK = 0xC6120000, 0xFFFE0000  # 198.18.0.0/15
 PREFIX = 15  # bits
@@ -24,7 +24,7 @@ class AddressBook:
         """Returns the address of a name; "" for a new name, if 4,096 names have one already."""
         address = self._addresses.get(name, "")
         if not address and len(self._addresses) < _MAX_NAMES:
-            address = socket.inet_ntoa((NETWORK + 1 + len(self._addresses)).to_bytes(4, "big"))
+            address = _socket.inet_ntoa((NETWORK + 1 + len(self._addresses)).to_bytes(4, "big"))
             self._addresses[name] = address
             self._names[address] = name
         return address

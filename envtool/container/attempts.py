@@ -9,9 +9,10 @@ is unreachable", is sent from here.
 
 from __future__ import annotations
 
-import ctypes
-import socket
+import _socket
 import struct
+
+from envtool.container import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,15 +61,13 @@ class Attempts:
         self.noted: dict[tuple[str, str, int, str], int] = {}
         self.more = 0  # packets to further destinations, which are not noted one by one
         self.redirect: Callable[[bytes, bytes], bool] | None = None  # gets the packet and its sender's hardware address
-        kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | kinds, socket.htons(_ETH_P_IP))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        code = _filter(network, mask)
-        memory = ctypes.create_string_buffer(code, len(code))
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))  # struct sock_fprog
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-        self._answers = socket.socket(socket.AF_INET, socket.SOCK_RAW | kinds, socket.IPPROTO_ICMP)
-        self._answers.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # it is never read
+        kinds = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        self.socket = _socket.socket(_socket.AF_PACKET, _socket.SOCK_DGRAM | kinds, _socket.htons(_ETH_P_IP))
+        self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _BUFFER)
+        _memory, program = syscalls.filter_program(_filter(network, mask))
+        self.socket.setsockopt(_socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        self._answers = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW | kinds, _socket.IPPROTO_ICMP)
+        self._answers.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, 0)  # it is never read
 
     def on_event(self) -> None:
         """Notes the packets that have arrived, a bounded number at a time."""
@@ -81,7 +80,7 @@ class Attempts:
                 continue
             if self.redirect is None or not self.redirect(packet, origin[4]):
                 protocol = "udp" if packet[9] == _UDP else "tcp"
-                self.note(protocol, socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
+                self.note(protocol, _socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big"))
                 self.answer(packet, _NET_PROHIBITED)
 
     def note(self, protocol: str, host: str, port: int, reason: str = "") -> None:
@@ -95,7 +94,7 @@ class Attempts:
     def answer(self, packet: bytes, code: int) -> None:
         """Sends ICMP "destination unreachable" to the sender of a packet."""
         try:
-            self._answers.sendto(_unreachable(packet, code), (socket.inet_ntoa(packet[12:16]), 0))
+            self._answers.sendto(_unreachable(packet, code), (_socket.inet_ntoa(packet[12:16]), 0))
         except OSError:  # its source is not a member
             pass
 

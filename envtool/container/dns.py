@@ -8,8 +8,7 @@ address for it (address_book.py).
 
 from __future__ import annotations
 
-import socket
-import string
+import _socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _A, _OPT, _IN, _ANY = 1, 41, 1, 255
 _NOERROR, _FORMERR, _SERVFAIL, _NXDOMAIN, _NOTIMP, _REFUSED = range(6)
 _MAX_NAMES = 256  # unknown names that are noted
 _MAX_NAME = 255  # bytes of a name
-_PLAIN = frozenset(f"{string.ascii_letters}{string.digits}-_")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
 class _FormatError(Exception):
@@ -156,5 +155,5 @@ def _reply(
     given = addresses[:fit]
     flags = bytes((0x84 | query[2] & 0x01 | (0x02 if shortened else 0), 0x80 | status))  # QR, AA, RD as asked; RA
     counts = (b"\0\1" if end else b"\0\0") + len(given).to_bytes(2, "big") + (b"\0\0\0\1" if option else bytes(4))
-    records = b"".join([b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address) for address in given])
+    records = b"".join([b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + _socket.inet_aton(address) for address in given])
     return query[:2] + flags + counts + query[12:end] + records + option

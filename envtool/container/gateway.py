@@ -20,13 +20,12 @@ import gc
 import heapq
 import os
 import resource
-import selectors
 import socket
 import sys
 import time
 from typing import Any, NoReturn
 
-from envtool.container import pod_process, seccomp, syscalls, userns
+from envtool.container import event_loop, pod_process, seccomp, syscalls, userns
 from envtool.container.gateway_dial import Dial
 from envtool.container.gateway_link import GatewayLink
 from envtool.container.host_resolver import HostResolver
@@ -108,10 +107,10 @@ class _Gateway:
         self._timer_number = 0
         self._pipes = PipePool()
         _give_up_rights()
-        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
-        self.resolver = HostResolver(self.selector)
+        self.loop = event_loop.EventLoop()
+        self.resolver = HostResolver(self.loop)
         link = socket.socket(fileno=pod_process.LINK)
-        self._link = GatewayLink(self.selector, link, self._handle, lambda: os._exit(0))
+        self._link = GatewayLink(self.loop, link, self._handle, lambda: os._exit(0))
 
     def serve(self) -> NoReturn:
         """Narrow this process's rights further, and serve until it is killed."""
@@ -119,8 +118,7 @@ class _Gateway:
         self._link.send("up")
         while True:
             seconds = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for key, _ in self.selector.select(seconds):
-                key.data()
+            self.loop.run_once(seconds)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 function = heapq.heappop(self._timers)[-1]
@@ -186,7 +184,7 @@ class _Gateway:
         outside, timer = self._connected.pop(number)
         timer[-1] = None
         member.setblocking(False)
-        relay = Relay(self.selector, self._pipes, (member, outside), lambda: self._on_relay_end(number))
+        relay = Relay(self.loop, self._pipes, (member, outside), lambda: self._on_relay_end(number))
         self._relays[number] = relay
         relay.on_event()
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
 import socket
 from functools import partial
 
+from envtool.container import event_loop
 from envtool.container.network_policy import format_destination, is_host_name
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     class Dialler(Protocol):
         """What a dial needs of the gateway: its loop, resolver, policy and proxy, and `call_later`."""
 
-        selector: selectors.BaseSelector
+        loop: event_loop.EventLoop
         resolver: HostResolver
         policy: NetworkPolicy
         proxy: Any  # net.host_config.TunnelProxy, or None
@@ -113,7 +113,7 @@ class Dial:
                 sock.close()
                 continue
             self._sockets.add(sock)
-            self._dialler.selector.register(sock, selectors.EVENT_WRITE, partial(self._on_connected, sock))
+            self._dialler.loop.register(sock, event_loop.WRITE, partial(self._on_connected, sock))
             if self._addresses:
                 self._stagger = self._dialler.call_later(_STAGGER, self._connect_next)
             return
@@ -150,7 +150,7 @@ class Dial:
             self._fail(error.errno or errno.ECONNRESET)
             return
         self._header = 0
-        self._dialler.selector.modify(sock, selectors.EVENT_READ, lambda: self._read_answer(sock))
+        self._dialler.loop.modify(sock, event_loop.READ, lambda: self._read_answer(sock))
 
     def _read_answer(self, sock: socket.socket) -> None:
         """Read the proxy's answer to its end, and no byte more: what follows is the member's."""
@@ -184,7 +184,7 @@ class Dial:
         self._win(sock)
 
     def _win(self, sock: socket.socket) -> None:
-        self._dialler.selector.unregister(sock)
+        self._dialler.loop.unregister(sock)
         self._sockets.discard(sock)
         self._end(sock, 0, "")
 
@@ -194,7 +194,7 @@ class Dial:
 
     def _drop(self, sock: socket.socket) -> None:
         self._sockets.discard(sock)
-        self._dialler.selector.unregister(sock)
+        self._dialler.loop.unregister(sock)
         sock.close()
 
     def _cancel_stagger(self) -> None:

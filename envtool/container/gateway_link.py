@@ -10,12 +10,11 @@ descriptor.
 
 from __future__ import annotations
 
+import _socket
 import collections
-import selectors
-import socket
 import sys
 
-from envtool.container import messages
+from envtool.container import event_loop, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,14 +33,14 @@ class GatewayLink:
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, sock: socket.socket, handle: Handler, on_end: Callable[[], None]
+        self, loop: event_loop.EventLoop, sock: _socket.socket, handle: Handler, on_end: Callable[[], None]
     ) -> None:
-        self._selector, self._socket, self._handle, self._on_end = selector, sock, handle, on_end
-        self._queue: collections.deque[tuple[bytes, socket.socket | None]] = collections.deque()
+        self._loop, self._socket, self._handle, self._on_end = loop, sock, handle, on_end
+        self._queue: collections.deque[tuple[bytes, _socket.socket | None]] = collections.deque()
         sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, self._on_event)
+        loop.register(sock, event_loop.READ, self._on_event)
 
-    def send(self, *values: int | str, passed: socket.socket | None = None) -> bool:
+    def send(self, *values: int | str, passed: _socket.socket | None = None) -> bool:
         """Send a message, and `passed`, which is closed then; later, if the other process has not read the earlier ones
         yet. Returns False where too many wait: then nothing is sent.
         """
@@ -49,7 +48,7 @@ class GatewayLink:
             return False
         self._queue.append((messages.pack(*values), passed))
         if len(self._queue) == 1 and not self._flush():
-            self._selector.modify(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_event)
+            self._loop.modify(self._socket, event_loop.READ | event_loop.WRITE, self._on_event)
         return True
 
     def _flush(self) -> bool:
@@ -57,9 +56,9 @@ class GatewayLink:
         while self._queue:
             data, passed = self._queue[0]
             rights = passed.fileno().to_bytes(4, sys.byteorder) if passed is not None else b""
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+            ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
             try:
-                self._socket.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
+                self._socket.sendmsg([data], ancillary, _socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 return False
             except ConnectionError:  # the other process has ended, which the next read reports
@@ -74,16 +73,16 @@ class GatewayLink:
 
     def _on_event(self) -> None:
         if self._queue and self._flush():
-            self._selector.modify(self._socket, selectors.EVENT_READ, self._on_event)
+            self._loop.modify(self._socket, event_loop.READ, self._on_event)
         for _ in range(_ROUND):
             try:
-                data, ancillary, flags, _ = self._socket.recvmsg(_MESSAGE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self._socket.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 data, ancillary, flags = b"", [], 0
-            if not data or flags & socket.MSG_TRUNC:
-                self._selector.unregister(self._socket)
+            if not data or flags & _socket.MSG_TRUNC:
+                self._loop.unregister(self._socket)
                 self._on_end()
                 return
             descriptors = messages.parse_ancillary(ancillary)[1]
@@ -91,4 +90,4 @@ class GatewayLink:
                 self._handle(messages.unpack(data), descriptors)
             finally:
                 for descriptor in descriptors:
-                    socket.close(descriptor)
+                    _socket.close(descriptor)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import _thread
 import collections
 import os
-import selectors
 import socket
 from _queue import SimpleQueue
+
+from envtool.container import event_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ _STACK = 1 << 18  # bytes: getaddrinfo puts answers of 64 KiB on it
 
 
 class HostResolver:
-    """Looks up names in `_THREADS` threads, and calls back in the loop of `selector`."""
+    """Looks up names in `_THREADS` threads, and calls back in the loop of `loop`."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, loop: event_loop.EventLoop) -> None:
         self._queries: SimpleQueue[str] = SimpleQueue()
         self._answers: collections.deque[tuple[str, Addresses, str]] = collections.deque()
         self._waiting: dict[str, list[Callable[[Addresses, str], None]]] = {}
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        selector.register(self._read, selectors.EVENT_READ, self._on_event)
+        loop.register(self._read, event_loop.READ, self._on_event)
         before = _thread.stack_size(_STACK)
         for _ in range(_THREADS):
             _thread.start_new_thread(self._work, ())

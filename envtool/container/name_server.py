@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import selectors
-import socket
-from functools import partial
+import _socket
+
+from envtool.container import event_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,23 +14,22 @@ PORT = 53
 _PACKETS = 32  # of one round, after which others have their turn
 _MAX_STREAMS = 32  # connections; the oldest gives way to the next
 _MAX_QUERY = 512  # bytes: a query is one name and what a client may add
-_READ = selectors.EVENT_READ
 
 
 class NameServer:
     """Listens on an address of the current network namespace. Raises OSError."""
 
-    def __init__(self, selector: selectors.BaseSelector, resolver: DnsResolver, address: str) -> None:
-        self._selector, self._resolver = selector, resolver
-        self._streams: dict[socket.socket, bytes] = {}  # what has come of a query, oldest connection first
-        kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | kinds)
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | kinds)
+    def __init__(self, loop: event_loop.EventLoop, resolver: DnsResolver, address: str) -> None:
+        self._loop, self._resolver = loop, resolver
+        self._streams: dict[_socket.socket, bytes] = {}  # what has come of a query, oldest connection first
+        kinds = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        self._packets = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | kinds)
+        self._listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | kinds)
         self._packets.bind((address, PORT))
         self._listener.bind((address, PORT))
         self._listener.listen(_MAX_STREAMS)
-        selector.register(self._packets, _READ, self._answer_packets)
-        selector.register(self._listener, _READ, self._accept)
+        loop.register(self._packets, event_loop.READ, self._answer_packets)
+        loop.register(self._listener, event_loop.READ, self._accept)
 
     def _answer_packets(self) -> None:
         for _ in range(_PACKETS):
@@ -45,16 +44,16 @@ class NameServer:
 
     def _accept(self) -> None:
         try:
-            stream = self._listener.accept()[0]
+            stream = event_loop.accept(self._listener)[0]
         except OSError:
             return
         stream.setblocking(False)
         if len(self._streams) >= _MAX_STREAMS:
             self._close(next(iter(self._streams)))
         self._streams[stream] = b""
-        self._selector.register(stream, _READ, partial(self._answer_stream, stream))
+        self._loop.register(stream, event_loop.READ, lambda: self._answer_stream(stream))
 
-    def _answer_stream(self, stream: socket.socket) -> None:
+    def _answer_stream(self, stream: _socket.socket) -> None:
         """Answer the queries that have come, each after its length in two bytes (RFC 1035, 4.2.2)."""
         if stream not in self._streams:  # closed a moment ago
             return
@@ -76,7 +75,7 @@ class NameServer:
         else:
             self._streams[stream] = received
 
-    def _close(self, stream: socket.socket) -> None:
+    def _close(self, stream: _socket.socket) -> None:
         del self._streams[stream]
-        self._selector.unregister(stream)
+        self._loop.unregister(stream)
         stream.close()

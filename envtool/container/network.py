@@ -19,10 +19,9 @@ Where a policy lets members connect elsewhere, the hub has those destinations as
 
 from __future__ import annotations
 
-import collections
+import _socket
 import errno
 import os
-import socket
 import struct
 import sys
 
@@ -61,11 +60,11 @@ class NetworkError(OSError):
         self.stage = stage
 
 
-def _send(data: bytes, stage: str, channel: socket.socket | None = None) -> None:
+def _send(data: bytes, stage: str, channel: _socket.socket | None = None) -> None:
     """Send messages to the current namespace, or the channel's, and check that each was carried out. `stage` is where
     it fails if the first message does.
     """
-    own = channel or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
+    own = channel or _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
     try:
         own.send(data)
         count, position = 0, 0
@@ -139,7 +138,7 @@ class Hub:
         self._compiler: MessageCompiler | None = None  # of a policy's messages
         self.mark = MARK
         self.injection = ("", 0, b"")  # a device, the index of its other end, and the header of frames to that
-        self._next, self._freed = FIRST, collections.deque[int]()
+        self._next, self._freed = FIRST, list[int]()
         self._hub = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for name in ("all", "default"):
             _set_kernel(f"ipv6/conf/{name}/disable_ipv6", "1")
@@ -185,7 +184,7 @@ class Hub:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             try:
                 descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-                channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+                channel = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
                 syscalls.loopback_up()
                 _set_kernel("ipv6/conf/default/disable_ipv6", "1")  # of eth0, which does not exist yet: not of lo
                 _set_kernel("ipv4/ip_unprivileged_port_start", "0")  # as Docker: nobody else has ports here
@@ -211,7 +210,7 @@ class Hub:
             return self._next - 1
         if not self._freed:
             raise OSError(errno.EADDRNOTAVAIL, "all addresses of the pod are in use")
-        return self._freed.popleft()
+        return self._freed.pop(0)
 
     def add_default_route(self, member: MemberNetwork) -> None:
         """Give a member a default route, to the hub. The hub itself leads nowhere."""
@@ -233,7 +232,7 @@ class Hub:
             _set_kernel(f"ipv4/conf/{name}/rp_filter", "0")
         _set_kernel("ipv4/ip_unprivileged_port_start", "0")  # of sockets that stand for destinations
         _send(self._compiler.compile_syn_devices(), "veth")
-        device = socket.if_nametoindex(SYN_DEVICES[1])
+        device = _socket.if_nametoindex(SYN_DEVICES[1])
         frame = b"".join(bytes.fromhex(address.replace(":", "")) for address in reversed(SYN_HARDWARE)) + b"\x08\0"
         self.injection = (SYN_DEVICES[0], device, frame)
         _send(self._compiler.compile_diversion(device, addresses, everywhere=everywhere), "rule")
@@ -245,23 +244,23 @@ class Hub:
 
     def is_own(self, address: str) -> bool:
         """Returns whether an address can never be one outside of the pod."""
-        value = int.from_bytes(socket.inet_aton(address), "big")
+        value = int.from_bytes(_socket.inet_aton(address), "big")
         return value & MASK == NETWORK or value & address_book.MASK == address_book.NETWORK
 
     def hardware_of(self, address: bytes) -> bytes:
         """Returns the hardware address of the member that has an address (4 bytes)."""
         return b"\x02\0\x0a\x40" + address[2:] if address[:2] == b"\x0a\x40" else b""
 
-    def listen_in(self, member: MemberNetwork, addresses: tuple[tuple[str, int], ...]) -> list[socket.socket]:
+    def listen_in(self, member: MemberNetwork, addresses: tuple[tuple[str, int], ...]) -> list[_socket.socket]:
         """Returns listening sockets in a member's network. Raises OSError."""
-        listeners: list[socket.socket] = []
+        listeners: list[_socket.socket] = []
         if not addresses:
             return listeners
         syscalls.syscall("setns", member.descriptor, syscalls.CLONE_NEWNET)
         try:
             for address, port in addresses:
-                listener = socket.socket(
-                    socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+                listener = _socket.socket(
+                    _socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
                 )
                 listeners.append(listener)
                 listener.bind((address, port))

@@ -4,7 +4,7 @@ number.
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 HUB_ADDRESS = "10.64.0.1"
 PREFIX = 16  # bits
@@ -20,7 +20,7 @@ SYN_DEVICES, SYN_HARDWARE = ("syn0", "syn1"), ("02:00:0a:40:ff:fe", "02:00:0a:40
 
 def address_of(number: int) -> str:
     """Returns the address of a member."""
-    return socket.inet_ntoa((NETWORK + number).to_bytes(4, "big"))
+    return _socket.inet_ntoa((NETWORK + number).to_bytes(4, "big"))
 
 
 def port_name(number: int) -> str:

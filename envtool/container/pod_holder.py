@@ -17,14 +17,13 @@ networks. Nothing is imported any more: the ids that it has then may not be allo
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import resource
-import selectors
-import socket
 import sys
 
-from envtool.container import messages, pod_process, seccomp, syscalls, userns
+from envtool.container import event_loop, messages, pod_process, seccomp, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def main(*, user: bool, kind: str, spare: int, policy: bool = False) -> NoReturn
     pod_process.die_with_caller()
     syscalls.command_line_range()
     syscalls.set_process_title(_TITLE)
-    control = socket.socket(fileno=pod_process.CONTROL)
+    control = _socket.socket(fileno=pod_process.CONTROL)
     try:
         holder = _Holder(control, *_begin(user, kind, policy), spare, policy)
         gc.freeze()
@@ -145,9 +144,9 @@ def _start_mapper(ids: userns.IdMaps, user: bool) -> Any:
     return finish
 
 
-def _send(control: socket.socket, *values: int | str, descriptors: tuple[int, ...] = ()) -> None:
+def _send(control: _socket.socket, *values: int | str, descriptors: tuple[int, ...] = ()) -> None:
     rights = b"".join(descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
     try:
         control.sendmsg([messages.pack(*values)], ancillary)
     except OSError:  # the caller has ended, and so does this process
@@ -157,7 +156,7 @@ def _send(control: socket.socket, *values: int | str, descriptors: tuple[int, ..
 class _Holder:
     """The loop: requests of the caller, members' queries and attempts, connections to published ports."""
 
-    def __init__(self, control: socket.socket, hub: Any, namespace: int, spare: int, policy: bool) -> None:
+    def __init__(self, control: _socket.socket, hub: Any, namespace: int, spare: int, policy: bool) -> None:
         from envtool.container import network_addresses
         from envtool.container.attempts import Attempts
         from envtool.container.dns import DnsResolver
@@ -169,8 +168,8 @@ class _Holder:
         limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _MAX_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         self._control, self._hub, self._namespace = control, hub, namespace
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ, self._receive_request)
+        self._loop = event_loop.EventLoop()
+        self._loop.register(control, event_loop.READ, self._receive_request)
         self._table = ServiceTable()
         self._members: dict[str, Any] = {}
         self._localhost: dict[str, list[int]] = {}  # ports at members' own loopback, by the name of the member
@@ -179,10 +178,10 @@ class _Holder:
         self._attempts = Attempts(network_addresses.NETWORK, network_addresses.MASK)
         self._redirector: Any = None
         self._resolver = DnsResolver(self._table, self._apply_policy() if policy else None)
-        NameServer(self._selector, self._resolver, network_addresses.HUB_ADDRESS)
+        NameServer(self._loop, self._resolver, network_addresses.HUB_ADDRESS)
         # Half of the descriptors are for members: one is a descriptor of a namespace.
-        self._publisher = Publisher(self._selector, self._table, max(1, (limit - _RESERVED_FILES) // 2 // DESCRIPTORS))
-        self._selector.register(self._attempts.socket, selectors.EVENT_READ, self._attempts.on_event)
+        self._publisher = Publisher(self._loop, self._table, max(1, (limit - _RESERVED_FILES) // 2 // DESCRIPTORS))
+        self._loop.register(self._attempts.socket, event_loop.READ, self._attempts.on_event)
 
     def _apply_policy(self) -> Any:
         """Have connections to outside redirected to the gateway, as the policy says. Returns what names outside of the
@@ -195,13 +194,11 @@ class _Holder:
         learn, rules, *_ = pod_process.read_policy()
         policy, book = NetworkPolicy(str(rules).split(), learn=bool(learn)), AddressBook()
         self._hub.divert(policy.addresses, everywhere=policy.learn)
-        link = socket.socket(fileno=pod_process.LINK)
+        link = _socket.socket(fileno=pod_process.LINK)
         message = link.recv(MESSAGE)
         if message != messages.pack("up"):
             raise _StageError("gateway", OSError(0, "its process has ended"))
-        self._redirector = Redirector(
-            self._selector, self._hub, policy, book, self._attempts, link, lambda: os._exit(1)
-        )
+        self._redirector = Redirector(self._loop, self._hub, policy, book, self._attempts, link, lambda: os._exit(1))
         self._attempts.redirect = self._redirector.on_packet
         return lambda name: book.address_of(name) if policy.has_name(name) else None
 
@@ -216,8 +213,7 @@ class _Holder:
         os.close(self._namespace)
         while True:
             making = len(self._spares) < self._spare
-            for key, _ in self._selector.select(0 if making else None):
-                key.data()
+            self._loop.run_once(0 if making else None)
             if making:
                 self._make_spare()
 
@@ -228,7 +224,7 @@ class _Holder:
             self._spare = 0
 
     def _receive_request(self) -> None:
-        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)
         _, descriptors = messages.parse_ancillary(ancillary)
@@ -268,7 +264,7 @@ class _Holder:
                     self._redirector.remove_member(member)
                 self._hub.remove_member(member)
             case ("publish", int(number), str(service), int(port)) if len(descriptors) == 1:
-                self._publisher.add(number, socket.socket(fileno=descriptors.pop()), service, port)
+                self._publisher.add(number, _socket.socket(fileno=descriptors.pop()), service, port)
             case ("localhost", int(number), str(name), str(service), int(port)) if 0 < port < 1 << 16:
                 (listener,) = self._hub.listen_in(self._members[name.lower()], (("127.0.0.1", port),))
                 self._publisher.add(number, listener, service, port)
@@ -279,7 +275,7 @@ class _Holder:
             case ("unpublish", int(number)):
                 self._publisher.remove(number)
             case ("socket",):  # of the hub's namespace: the caller, who is in none of them, connects it
-                probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                probe = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
                 descriptors.append(probe.detach())  # closed here once it is sent
                 return ("socket",), (descriptors[-1],)
             case ("noted",):

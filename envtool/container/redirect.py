@@ -13,14 +13,13 @@ And each listening socket has a filter that accepts a SYN only from the device `
 
 from __future__ import annotations
 
+import _socket
 import collections
-import ctypes
 import errno
-import selectors
-import socket
 import struct
 from functools import partial
 
+from envtool.container import event_loop, syscalls
 from envtool.container.gateway_link import GatewayLink
 from envtool.container.relay import reset
 
@@ -83,7 +82,7 @@ class _Attempted:
 
     __slots__ = ("client", "connected", "host", "number", "packet", "port")
 
-    def __init__(self, number: int, host: str, port: int, packet: bytes, client: socket.socket | None) -> None:
+    def __init__(self, number: int, host: str, port: int, packet: bytes, client: _socket.socket | None) -> None:
         self.number, self.host, self.port, self.packet, self.client = number, host, port, packet, client
         self.connected = False
 
@@ -95,28 +94,28 @@ class Redirector:
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
+        loop: event_loop.EventLoop,
         hub: Hub,
         policy: NetworkPolicy,
         book: AddressBook,
         attempts: Attempts,
-        link: socket.socket,
+        link: _socket.socket,
         on_end: Callable[[], None],
     ) -> None:
-        self._selector, self._hub, self._policy, self._book, self._attempts = selector, hub, policy, book, attempts
-        self._link = GatewayLink(selector, link, self._handle, on_end)
+        self._loop, self._hub, self._policy, self._book, self._attempts = loop, hub, policy, book, attempts
+        self._link = GatewayLink(loop, link, self._handle, on_end)
         self.passed: dict[tuple[str, int], None] = {}  # in the order in which they came
         self._literals = {address: address for address in policy.addresses}
         self._number = 0
         self._pending: dict[bytes, _Attempted] = {}  # by both addresses and ports
         self._by_number: dict[int, tuple[bytes, _Attempted]] = {}
         self._recent: collections.OrderedDict[bytes, None] = collections.OrderedDict()
-        self._listeners: collections.OrderedDict[tuple[str, int], socket.socket] = collections.OrderedDict()
-        self._loopback: dict[int, list[socket.socket]] = {}  # by the number of a member
-        kinds = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | kinds, socket.IPPROTO_RAW)
-        self._raw.setsockopt(socket.SOL_SOCKET, _SO_MARK, hub.mark)
-        self._injector = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | kinds, 0)
+        self._listeners: collections.OrderedDict[tuple[str, int], _socket.socket] = collections.OrderedDict()
+        self._loopback: dict[int, list[_socket.socket]] = {}  # by the number of a member
+        kinds = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        self._raw = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW | kinds, _socket.IPPROTO_RAW)
+        self._raw.setsockopt(_socket.SOL_SOCKET, _SO_MARK, hub.mark)
+        self._injector = _socket.socket(_socket.AF_PACKET, _socket.SOCK_RAW | kinds, 0)
         self._injector.bind((hub.injection[0], 0))
         self._filter = _filter_of_listener(hub.injection[1])
         self._frame = hub.injection[2]
@@ -127,7 +126,7 @@ class Redirector:
         """Handle the first packet of a connection to outside of the pod, which came from a hardware address. Returns
         whether the pod's policy has its destination.
         """
-        address, port = socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big")
+        address, port = _socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big")
         host = self._book.name_of(address) or self._literal(address, packet[9])
         if not host:
             return False
@@ -174,7 +173,7 @@ class Redirector:
         elif len(self._pending) < _MAX_PENDING:  # else the member sends it again in a second
             self._dial(key, host, port, packet[:end], None)
 
-    def _dial(self, key: bytes, host: str, port: int, packet: bytes, client: socket.socket | None) -> None:
+    def _dial(self, key: bytes, host: str, port: int, packet: bytes, client: _socket.socket | None) -> None:
         self._number += 1
         attempted = _Attempted(self._number, host, port, packet, client)
         if self._link.send("dial", attempted.number, host, port):
@@ -188,7 +187,7 @@ class Redirector:
         acknowledged = (int.from_bytes(packet[24:28], "big") + 1) & 0xFFFFFFFF
         tcp = packet[22:24] + packet[20:22] + struct.pack("!IIBBHHH", 0, acknowledged, 0x50, 0x14, 0, 0, 0)
         try:
-            self._raw.sendto(_segment(packet[16:20], packet[12:16], tcp), (socket.inet_ntoa(packet[12:16]), 0))
+            self._raw.sendto(_segment(packet[16:20], packet[12:16], tcp), (_socket.inet_ntoa(packet[12:16]), 0))
         except OSError:  # its source cannot be reached
             pass
 
@@ -225,7 +224,7 @@ class Redirector:
         """Give a SYN to the kernel, as if it came by our device."""
         packet = attempted.packet
         try:
-            self._listen(socket.inet_ntoa(key[4:8]), attempted.port)
+            self._listen(_socket.inet_ntoa(key[4:8]), attempted.port)
             self._injector.send(self._frame + _segment(packet[12:16], packet[16:20], packet[20:]))
         except OSError as error:
             self._attempts.note("tcp", attempted.host, attempted.port, str(error.strerror or error))
@@ -238,42 +237,41 @@ class Redirector:
             return
         if len(self._listeners) >= _MAX_LISTENERS:
             self._close_oldest()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
         try:
-            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._hub.mark)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of what it accepts, too
-            memory = ctypes.create_string_buffer(self._filter, len(self._filter))
-            program = struct.pack("@HP", len(self._filter) // 8, ctypes.addressof(memory))  # struct sock_fprog
-            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            listener.setsockopt(_socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            listener.setsockopt(_socket.SOL_SOCKET, _SO_MARK, self._hub.mark)
+            listener.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)  # of what it accepts, too
+            _memory, program = syscalls.filter_program(self._filter)
+            listener.setsockopt(_socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
             listener.bind((address, port))
             listener.listen(_BACKLOG)
         except OSError:
             listener.close()
             raise
         self._listeners[address, port] = listener
-        target = socket.inet_aton(address)
-        self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener, target, port))
+        target = _socket.inet_aton(address)
+        self._loop.register(listener, event_loop.READ, partial(self._accept, listener, target, port))
 
     def _close_oldest(self) -> None:
         """Close the listening socket that was used least lately, of those that no connection waits for."""
-        waiting = {(socket.inet_ntoa(key[4:8]), a.port) for key, a in self._pending.items() if a.connected}
+        waiting = {(_socket.inet_ntoa(key[4:8]), a.port) for key, a in self._pending.items() if a.connected}
         for place in self._listeners:
             if place not in waiting:
                 listener = self._listeners.pop(place)
-                self._selector.unregister(listener)
+                self._loop.unregister(listener)
                 listener.close()
                 return
         raise OSError(errno.EADDRINUSE, f"{_MAX_LISTENERS} destinations are being connected to at once")
 
-    def _accept(self, listener: socket.socket, target: bytes, port: int) -> None:
+    def _accept(self, listener: _socket.socket, target: bytes, port: int) -> None:
         for _ in range(_ACCEPTS):
             try:
-                client, (address, source_port) = listener.accept()
+                client, (address, source_port) = event_loop.accept(listener)
             except OSError:
                 return
-            key = socket.inet_aton(address) + target + struct.pack("!HH", source_port, port)
+            key = _socket.inet_aton(address) + target + struct.pack("!HH", source_port, port)
             attempted = self._pending.get(key)
             if attempted is None or not attempted.connected:  # it was too late
                 reset(client)
@@ -283,7 +281,7 @@ class Redirector:
                 self._recent.popitem(last=False)
             self._accepted(key, client)
 
-    def _accepted(self, key: bytes, client: socket.socket) -> None:
+    def _accepted(self, key: bytes, client: _socket.socket) -> None:
         """Hand the member's side of a connection to the gateway."""
         attempted = self._forget(self._pending[key].number)
         if not self._link.send("accepted", attempted.number, passed=client):
@@ -301,26 +299,26 @@ class Redirector:
         self._loopback[member.number] = listeners
         for listener in listeners:
             address, port = listener.getsockname()
-            self._selector.register(
-                listener, selectors.EVENT_READ, partial(self._accept_loopback, listener, member.number, address, port)
+            self._loop.register(
+                listener, event_loop.READ, partial(self._accept_loopback, listener, member.number, address, port)
             )
 
     def remove_member(self, member: MemberNetwork) -> None:
         """Forget a member."""
         for listener in self._loopback.pop(member.number, ()):
-            self._selector.unregister(listener)
+            self._loop.unregister(listener)
             listener.close()
 
-    def _accept_loopback(self, listener: socket.socket, member: int, host: str, port: int) -> None:
+    def _accept_loopback(self, listener: _socket.socket, member: int, host: str, port: int) -> None:
         for _ in range(_ACCEPTS):
             if len(self._pending) >= _MAX_PENDING:
                 return
             try:
-                client, (address, source_port) = listener.accept()
+                client, (address, source_port) = event_loop.accept(listener)
             except OSError:
                 return
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            key = struct.pack("!4sIHH", socket.inet_aton(address), member, source_port, port)
+            client.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            key = struct.pack("!4sIHH", _socket.inet_aton(address), member, source_port, port)
             if key in self._pending:
                 reset(client)
                 continue

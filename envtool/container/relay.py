@@ -8,10 +8,11 @@ side gets a reset, so that it does not take a part for the whole.
 
 from __future__ import annotations
 
+import _socket
 import os
-import selectors
-import socket
 import struct
+
+from envtool.container import event_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,13 +22,12 @@ _CHUNK = 1 << 16  # bytes: what a pipe holds
 _ROUNDS = 4  # chunks of one connection before others have their turn
 _SPARE_PIPES = 16
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 DESCRIPTORS = 6  # of one connection at most: two sockets, two pipes
 
 
-def reset(sock: socket.socket) -> None:
+def reset(sock: _socket.socket) -> None:
     """Close a connection as broken: what was not sent yet is dropped, and the other side gets a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
     sock.close()
 
 
@@ -60,7 +60,7 @@ class _Direction:
 
     __slots__ = ("_pipes", "ended", "finished", "pending", "pipe", "source", "target")
 
-    def __init__(self, pipes: PipePool, source: socket.socket, target: socket.socket) -> None:
+    def __init__(self, pipes: PipePool, source: _socket.socket, target: _socket.socket) -> None:
         self._pipes = pipes
         self.source, self.target = source, target
         self.pipe: tuple[int, int] | None = None
@@ -95,7 +95,7 @@ class _Direction:
                 return False
         if self.ended:
             self.finished = True
-            self.target.shutdown(socket.SHUT_WR)
+            self.target.shutdown(_socket.SHUT_WR)
         return True
 
     def release(self, *, closed: bool = False) -> None:
@@ -112,12 +112,12 @@ class Relay:
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
+        loop: event_loop.EventLoop,
         pipes: PipePool,
-        sockets: tuple[socket.socket, socket.socket],
+        sockets: tuple[_socket.socket, _socket.socket],
         on_end: Callable[[], None],
     ) -> None:
-        self._selector, self._on_end = selector, on_end
+        self._loop, self._on_end = loop, on_end
         first, second = self._sockets = sockets
         self._watched = {first: 0, second: 0}
         self._directions = (_Direction(pipes, first, second), _Direction(pipes, second, first))
@@ -141,20 +141,20 @@ class Relay:
         wanted = dict.fromkeys(self._sockets, 0)
         for direction in self._directions:
             if direction.pending:
-                wanted[direction.target] |= _WRITE
+                wanted[direction.target] |= event_loop.WRITE
             elif not direction.ended:
-                wanted[direction.source] |= _READ
+                wanted[direction.source] |= event_loop.READ
         for sock, events in wanted.items():
             before = self._watched[sock]
             if events == before:
                 continue
             self._watched[sock] = events
             if not before:
-                self._selector.register(sock, events, self.on_event)
+                self._loop.register(sock, events, self.on_event)
             elif events:
-                self._selector.modify(sock, events, self.on_event)
+                self._loop.modify(sock, events, self.on_event)
             else:
-                self._selector.unregister(sock)
+                self._loop.unregister(sock)
 
     def close(self, *, broken: bool = False) -> None:
         """End both connections; with `broken` by a reset."""
@@ -163,7 +163,7 @@ class Relay:
         self._closed = True
         for sock, events in self._watched.items():
             if events:
-                self._selector.unregister(sock)
+                self._loop.unregister(sock)
             if broken:
                 reset(sock)
             else:

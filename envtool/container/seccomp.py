@@ -8,7 +8,6 @@ ids (chown, setuid …) succeed without effect, as in Charliecloud: so packages 
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 
@@ -138,13 +137,21 @@ def _device(index: int) -> bytes:
     return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
 
 
-@functools.cache
 def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
     """Returns the filter of a container. `single`: chown and its kin answer 0 without effect (and so does mknod of
     devices). `sync` False: fsync and its kin too. The calls in `ask` are answered by the process that listens
     (perturb.py). Raises KeyError for a machine whose call numbers are not known.
     """
-    machine = machine or os.uname().machine
+    wanted = (single, sync, ask, machine or os.uname().machine)
+    if wanted not in _built:
+        _built[wanted] = _build(*wanted)
+    return _built[wanted]
+
+
+_built: dict[tuple[bool, bool, tuple[str, ...], str], bytes] = {}  # what `build_filter` has returned
+
+
+def _build(single: bool, sync: bool, ask: tuple[str, ...], machine: str) -> bytes:
     audit, numbers_of_machine = _ARCHITECTURES[machine]
     numbers = {**numbers_of_machine, **_COMMON}
     program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
+_ENDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")  # what a name begins and ends with
+_INNER = _ENDS | frozenset("_.-")
+_MAX_NAME = 63  # characters: of a label (RFC 1035, 2.3.4)
 ALL = "all."  # before the name of a service: every member of it that is ready
 MAX_MEMBERS = 4096
 
@@ -102,6 +102,7 @@ class ServiceTable:
 
 def _checked(name: str) -> str:
     lower = name.lower()
-    if not _NAME.fullmatch(lower) or lower.startswith(ALL):
+    well_formed = 0 < len(lower) <= _MAX_NAME and _INNER.issuperset(lower) and {lower[0], lower[-1]} <= _ENDS
+    if not well_formed or lower.startswith(ALL):
         raise ValueError(f"`{name}` cannot be the name of a service or a member")
     return lower

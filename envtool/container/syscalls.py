@@ -330,14 +330,20 @@ def set_capabilities(mask: int) -> None:
     syscall("capset", header, low + low + bytes(4) + high + high + bytes(4))
 
 
+def filter_program(code: bytes) -> tuple[object, bytes]:
+    """Returns a struct sock_fprog of classic BPF (linux/filter.h), and the memory that it points to, which its caller
+    keeps until the kernel has read it."""
+    memory = (_Char * len(code)).from_buffer_copy(code)
+    return memory, (len(code) // 8).to_bytes(8, "little") + addressof(memory).to_bytes(8, "little")
+
+
 def load_seccomp(program: bytes, *, listen: bool = False, all_threads: bool = False) -> int:
     """Install a classic BPF filter for this process and all that it becomes (seccomp(2)). With `listen` it returns the
     descriptor on which the kernel notifies of the calls that another process answers (seccomp_unotify(2)). With
     `all_threads` it is a filter of the threads that there are already, too.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    code = (_Char * len(program)).from_buffer_copy(program)
-    filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
+    _memory, filters = filter_program(program)
     flags = (8 if listen else 0) | (1 if all_threads else 0)  # SECCOMP_FILTER_FLAG_NEW_LISTENER, _TSYNC
     return syscall("seccomp", 1, flags, filters)  # SECCOMP_SET_MODE_FILTER
 

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import errno
 import heapq
-import selectors
 import socket
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from envtool.container import gateway_dial, gateway_link, messages
+from envtool.container.event_loop import EventLoop
 from envtool.container.gateway_dial import Dial
 from envtool.container.gateway_link import GatewayLink
 from envtool.container.host_resolver import HostResolver
@@ -37,7 +38,7 @@ class Caller:
     """What a dial needs, and its loop."""
 
     def __init__(self, port=0, table=(), proxy=None, rules=()) -> None:
-        self.selector, self.resolver, self.proxy = selectors.DefaultSelector(), Table(dict(table)), proxy
+        self.loop, self.resolver, self.proxy = EventLoop(), Table(dict(table)), proxy
         rules = [*rules, *[rule.format(port=port) for rule in EVERY_LOOPBACK if port]]
         self.policy = NetworkPolicy([*[f"{name}:{port}" for name in self.resolver.table], *rules])
         self.timers: list[list] = []
@@ -52,8 +53,7 @@ class Caller:
         return timer
 
     def turn(self, seconds=0.02) -> None:
-        for key, _ in self.selector.select(seconds):
-            key.data()
+        self.loop.run_once(seconds)
         while self.timers and self.timers[0][0] <= time.monotonic():
             if (function := heapq.heappop(self.timers)[-1]) is not None:
                 function()
@@ -68,7 +68,7 @@ class Caller:
             self.turn()
         self.turn(0)
         assert len(results) == 1
-        assert not self.selector.get_map(), "a socket of it is watched still"
+        assert len(self.loop) == 0, "a socket of it is watched still"
         return results[0]
 
 
@@ -319,19 +319,18 @@ def test_names_are_looked_up_beside_the_loop(monkeypatch):
         ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with selectors.DefaultSelector() as selector:
-        resolver, heard = HostResolver(selector), []
+    with closing(EventLoop()) as loop:
+        resolver, heard = HostResolver(loop), []
         for name in ("a.example", "a.example", "a.example", "none.example", "odd.example"):
             resolver.look_up(name, lambda *answer, name=name: heard.append((name, *answer)))
         for _ in range(3):
             assert began.acquire(timeout=60)
-        assert selector.select(0.05) == []
+        assert loop.run_once(0.05) == 0
         go.release(3)
         deadline = time.monotonic() + 60
         while len(heard) < 5:
             assert time.monotonic() < deadline
-            for key, _ in selector.select(0.1):
-                key.data()
+            loop.run_once(0.1)
         assert len(calls) == 3
         found = [(socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")]
         assert heard.count(("a.example", found, "")) == 3
@@ -344,9 +343,9 @@ def test_names_are_looked_up_beside_the_loop(monkeypatch):
 
 def test_messages_wait_until_the_other_process_reads():
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with selectors.DefaultSelector() as selector, selectors.DefaultSelector() as other:
+    with closing(EventLoop()) as loop, closing(EventLoop()) as other:
         heard, ended = [], []
-        link = GatewayLink(selector, near, lambda *_: None, lambda: None)
+        link = GatewayLink(loop, near, lambda *_: None, lambda: None)
         reader = GatewayLink(
             other, far, lambda message, fds: heard.append((message, len(fds))), lambda: ended.append(1)
         )
@@ -364,13 +363,11 @@ def test_messages_wait_until_the_other_process_reads():
         deadline = time.monotonic() + 10
         while len(heard) < count:
             assert time.monotonic() < deadline
-            for each in (other, selector):
-                for key, _ in each.select(0):
-                    key.data()
+            for each in (other, loop):
+                each.run_once(0)
         assert heard == [(("dial", number, "a.example", 443), int(number % 3 == 0)) for number in range(count)]
         near.close()
-        for key, _ in other.select(1):
-            key.data()
+        other.run_once(1)
         assert ended == [1]
         far.close()
 
@@ -378,15 +375,14 @@ def test_messages_wait_until_the_other_process_reads():
 @pytest.mark.parametrize("data", [b"\xff", b"x" * 5000])
 def test_a_message_that_is_none_ends_the_process(data):
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with near, far, selectors.DefaultSelector() as selector:
+    with near, far, closing(EventLoop()) as loop:
         ended = []
-        GatewayLink(selector, far, lambda *_: None, lambda: ended.append(1))
+        GatewayLink(loop, far, lambda *_: None, lambda: ended.append(1))
         near.send(data)
-        ((key, _),) = selector.select(1)
         if len(data) == 1:
             with pytest.raises(ValueError, match="not a message"):
-                key.data()
+                loop.run_once(1)
         else:
-            key.data()
+            assert loop.run_once(1) == 1
             assert ended == [1]
         assert messages.pack("up")

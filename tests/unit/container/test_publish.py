@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ import time
 import pytest
 
 from envtool.container.dns import DnsResolver
+from envtool.container.event_loop import READ, EventLoop
 from envtool.container.name_server import NameServer
 from envtool.container.publish import Publisher
 from envtool.container.service_table import ServiceTable
@@ -22,8 +22,8 @@ class Loop:
     """A publisher of service `s`, and its loop in a thread."""
 
     def __init__(self, limit: int = 100) -> None:
-        self.selector, self.table = selectors.DefaultSelector(), ServiceTable()
-        self.publisher = Publisher(self.selector, self.table, limit)
+        self.loop, self.table = EventLoop(), ServiceTable()
+        self.publisher = Publisher(self.loop, self.table, limit)
         self.servers: list[socket.socket] = []
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.address = listener.getsockname()
@@ -33,7 +33,7 @@ class Loop:
         self.listener = listener
         self.read, self.write = os.pipe()
         self.ended = False
-        self.selector.register(self.read, selectors.EVENT_READ, lambda: None)
+        self.loop.register(self.read, READ, lambda: None)
         self.thread = threading.Thread(target=self.run)
 
     def member(self, number: int, *, listen: bool = True) -> socket.socket | None:
@@ -49,8 +49,7 @@ class Loop:
 
     def run(self) -> None:
         while not self.ended:
-            for key, _ in self.selector.select():
-                key.data()
+            self.loop.run_once()
 
     def __enter__(self) -> Loop:
         self.publisher.add(1, self.listener, "s", self.port)
@@ -68,7 +67,7 @@ class Loop:
             connection.close()
         os.close(self.read)
         os.close(self.write)
-        self.selector.close()
+        self.loop.close()
 
     def client(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=10)
@@ -243,7 +242,7 @@ def names(monkeypatch):
     loop = Loop()
     loop.table.add("api-1", "api", "10.64.0.2")
     loop.table.set_ready("api-1", ready=True)
-    server = NameServer(loop.selector, DnsResolver(loop.table), "127.0.0.9")
+    server = NameServer(loop.loop, DnsResolver(loop.table), "127.0.0.9")
     with loop:
         yield server, ("127.0.0.9", port)
     for each in (*server._streams, server._packets, server._listener):

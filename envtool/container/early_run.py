@@ -22,7 +22,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 
-from envtool.container import supervisor, syscalls
+from envtool.container import pid1, supervisor, syscalls
 from envtool.container.pod import Pod
 
 TYPE_CHECKING = False
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from envtool.container.messages import Exit
     from envtool.container.pod import Member
 
-_GO, _STOP = b"g", b"x"  # what a waiting container reads
+_STOP = b"x"  # what a waiting container reads in place of pid1.GO
 _OUTPUT_BYTES = 1 << 20  # that a container may print before it is taken over
 
-_EARLY_SWITCH_SECONDS = 0.0005  # that a thread waits for the interpreter while the main thread imports
+_EARLY_SWITCH_SECONDS = 0.0001  # that a thread waits for the interpreter while the main thread imports
 _SWITCH_SECONDS = sys.getswitchinterval()
 
 _runs: list[EarlyRun] = []  # at most one: that of this process
@@ -45,16 +45,12 @@ _pods: list[EarlyPod] = []  # at most one: the pod that no run has taken
 
 
 class _GatedContainer(supervisor.Container):
-    """A container; one with a `gate`, a descriptor, is made and begins its steps when that has a byte."""
+    """A container; one with a `gate`, a descriptor, is made, and its first command begins when that has a byte."""
 
     def __init__(self, program: dict[str, Any], stdout: int, joins: Namespaces, *, held: bool, gate: int) -> None:
         super().__init__(program, stdout=stdout, stderr=stdout, joins=joins, held=held)
-        if gate >= 0:  # the last of the descriptors that pid 1 has until the file systems are made
-            known = self._supervisor.program
-            watched: tuple[int, ...] = known.get("watched", ())
-            begin = _StepGate(_load_add_watches() if watched else None)
-            gated = {"watch": program.get("watch", ()), "watched": (*watched, gate), "begin": begin}
-            self._supervisor.program = known | gated
+        if gate >= 0:
+            self._supervisor.program["gate"] = gate
 
     def cancel(self, number: int) -> None:
         """End it by a signal, as its own `cancel` would. Called by any thread."""
@@ -63,25 +59,6 @@ class _GatedContainer(supervisor.Container):
     def kill(self) -> None:
         """Kill all of it. Called by any thread."""
         self._supervisor.signal(syscalls.SIGKILL)
-
-
-def _load_add_watches() -> Callable[..., None]:
-    from envtool.container.opened_files import add_watches
-
-    return add_watches
-
-
-class _StepGate:
-    """What pid 1 does before its steps: adds watches as before, and waits."""
-
-    def __init__(self, add_watches: Callable[..., None] | None) -> None:
-        self._add_watches = add_watches
-
-    def __call__(self, directories: tuple[str, ...], *descriptors: int) -> None:
-        if self._add_watches is not None:
-            self._add_watches(directories, *descriptors[:-1])
-        if os.read(descriptors[-1], 1) != _GO:
-            os._exit(125)
 
 
 class EarlyContainer:
@@ -140,7 +117,7 @@ class EarlyContainer:
 
     def go(self) -> None:
         """Lets its steps begin, if they wait."""
-        self._close_gate(_GO)
+        self._close_gate(pid1.GO)
 
     def _close_gate(self, answer: bytes) -> None:
         gate, self._gate = self._gate, -1

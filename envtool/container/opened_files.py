@@ -78,8 +78,7 @@ def functions(program: dict[str, Any]) -> dict[str, Any]:
         begin.append(lookups.begin)
         more = {"lookups": lookups, "kept": (lookups.descriptor,)}
     if watched:
-        add = program.get("begin", add_watches)  # early_run.py has another, with a descriptor of its own
-        begin.append(lambda: add(program.get("watch", ()), *watched))
+        begin.append(lambda: add_watches(program["watch"], *watched))
     return {**more, "begin": tuple(begin)}
 
 

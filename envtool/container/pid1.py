@@ -38,6 +38,7 @@ _FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
+GO = b"g"  # what lets the first step of a program with a `gate` begin
 FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
 HANDLED_SIGNALS = (*FORWARDED_SIGNALS, _END_ALL, syscalls.SIGCHLD)
@@ -62,7 +63,7 @@ def run_helper(
     """The forked child of the supervisor: make the namespaces, then pid 1 as a sibling of this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
-        kept = {*maps.values(), *program.get("watched", ()), *program.get("joins", {}).values()}
+        kept = {*maps.values(), *program.get("watched", ()), *program.get("joins", {}).values(), *_gate(program)}
         sock, output = _arrange_descriptors(sock, stdio, output, kept)
         syscalls.raise_oom_score()
         # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
@@ -159,7 +160,8 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         made = rootfs.build_rootfs(root)
         for begin in program.get("begin", ()):
             begin()
-        syscalls.close_all_but({0, 1, 2, sock, *program.get("kept", ()), *([output] if output >= 0 else [])})
+        kept = {*program.get("kept", ()), *_gate(program), *([output] if output >= 0 else [])}
+        syscalls.close_all_but({0, 1, 2, sock, *kept})
         terminal = _send_pty(program, sock) if program.get("terminal") else -1
         init = program["init"](program, ids, sock) if "init" in program else Init()
         if "varied" in program:
@@ -255,6 +257,9 @@ class Init:
             if child == 0:
                 run_step(program, step, ids, write_end, terminal)
             os.close(write_end)
+            for gate in _gate(program):  # only the first step waits
+                os.close(gate)
+                del program["gate"]
             status = self.wait(child)
             self.running = 0
             if status:
@@ -334,7 +339,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
     """The forked child of pid 1 becomes a step. It has the descriptors 0, 1 and 2, or takes them from `terminal`."""
     try:
         needed = program["varied"].needed_descriptors() if "varied" in program else set()
-        syscalls.close_all_but({0, 1, 2, report, *needed, *([terminal] if terminal >= 0 else [])})
+        syscalls.close_all_but({0, 1, 2, report, *needed, *_gate(program), *([terminal] if terminal >= 0 else [])})
         os.setsid()
         if terminal >= 0:
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
@@ -348,12 +353,21 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             os.chdir(step["cwd"])
         except OSError as error:
             raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
+        for gate in _gate(program):
+            if os.read(gate, 1) != GO:
+                os._exit(125)
+            os.close(gate)
         if "call" in step:
             _run_call(step, report)
         execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
         _report(report, error)
         os._exit(125)
+
+
+def _gate(program: dict[str, Any]) -> tuple[int, ...]:
+    """Returns the descriptor by which the caller lets the first step begin, or nothing where no step waits."""
+    return (program["gate"],) if "gate" in program else ()
 
 
 def _restrict(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any]) -> None:

@@ -257,15 +257,20 @@ class Pod:
 
     def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
         """Returns a connection to a member from within the pod, as another member would make it. Raises OSError."""
-        _, (descriptor,) = self._request("socket", reply=("socket", 1))
-        connection = socket.socket(fileno=descriptor)
+        connection = self.open_socket(seconds=seconds)
         try:
-            connection.settimeout(seconds)
             connection.connect((address, port))
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def open_socket(self, *, seconds: float) -> socket.socket:
+        """Returns a TCP socket of the pod's own network, with this time-out, for the caller to connect and close."""
+        _, (descriptor,) = self._request("socket", reply=("socket", 1))
+        opened = socket.socket(fileno=descriptor)
+        opened.settimeout(seconds)
+        return opened
 
     def attempts(self) -> tuple[tuple[Attempt, ...], int]:
         """Returns what members tried outside of the pod and could not reach, and the number of packets to what is not

@@ -23,6 +23,7 @@ from envtool.run import fast_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -32,7 +33,7 @@ FORMAT = 1
 ADDRESS, PLACE = "address.of.member", "/directory.of.fresh"  # in a noted program, where each run has its own
 NOTES = "early notes"  # name of the list of notes in the context of a run
 TASK_MEMBER = "envtool"
-_PAUSE = 0.003  # seconds between two looks whether a service is ready
+_PAUSE = 0.001  # seconds between two looks whether a service is ready
 _READY_SECONDS = 60.0
 
 
@@ -200,17 +201,27 @@ class _EarlyStarter:
             raise _LeftToRunError
         while member.checks:
             port, text = member.checks[0]
-            if not (self._answers(member.address, port) if port else container.has_printed(text)):
+            if not (self._answers(member, port) if port else container.has_printed(text)):
                 return False
             del member.checks[0]
         self._pod.set_ready(member.name, ready=True)
         return True
 
-    def _answers(self, address: str, port: int) -> bool:
+    def _answers(self, member: _EarlyMember, port: int) -> bool:
+        """Returns whether a port of a member accepts a connection. One socket is for all attempts: after a refusal it
+        can be connected again (connect(2), of Linux)."""
+        if member.probe is None:
+            member.probe = self._pod.open_socket(seconds=1.0)
         try:
-            self._pod.connect(address, port, seconds=1.0).close()
-        except OSError:
+            member.probe.connect((member.address, port))
+        except ConnectionRefusedError:
             return False
+        except OSError:
+            member.probe.close()
+            member.probe = None
+            return False
+        member.probe.close()
+        member.probe = None
         return True
 
 
@@ -218,10 +229,11 @@ class _EarlyMember:
     """A container of a service, and the checks that have not succeeded: a port that answers, or (0) a text that it
     prints."""
 
-    __slots__ = ("address", "checks", "container", "name")
+    __slots__ = ("address", "checks", "container", "name", "probe")
 
     def __init__(self, name: str, address: str, checks: list[tuple[int, bytes]], container: EarlyContainer) -> None:
         self.name, self.address, self.checks, self.container = name, address, [*checks], container
+        self.probe: socket.socket | None = None  # not connected
 
 
 class _LeftToRunError(Exception):

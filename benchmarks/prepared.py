@@ -70,7 +70,7 @@ services:
     provides: {{PGHOST: db, PGUSER: envtool, PGDATABASE: postgres}}
     prepare:
       before: |
-        {bin}/initdb -D /srv/pg -U envtool --auth=trust
+        {bin}/initdb -D /srv/pg -U envtool --auth=trust --wal-segsize=4
         echo host all all all trust >>/srv/pg/pg_hba.conf
       run: |
         tries=0
@@ -116,7 +116,7 @@ insert into items select i, md5(i::text) from generate_series(1, 20000) i;
 # $1: PostgreSQL's programs, $2: an empty directory, or one with the data; $3: the seed, where it is to be made
 HOST = """set -e
 psql="$1/psql -h $2 -U envtool"
-[ -z "$3" ] || "$1/initdb" -D "$2/pg" -U envtool --auth=trust >/dev/null
+[ -z "$3" ] || "$1/initdb" -D "$2/pg" -U envtool --auth=trust --wal-segsize=4 >/dev/null
 "$1/postgres" -D "$2/pg" -k "$2" -c listen_addresses= -c fsync=off >"$2/log" 2>&1 &
 if [ -n "$3" ]; then
   until $psql -c 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
@@ -130,7 +130,7 @@ wait $!
 ENTRYPOINT = """#!/bin/sh
 set -e
 if [ ! -e /srv/data/pg ]; then
-  {bin}/initdb -D /srv/data/pg -U envtool --auth=trust >/dev/null
+  {bin}/initdb -D /srv/data/pg -U envtool --auth=trust --wal-segsize=4 >/dev/null
   {bin}/postgres -D /srv/data/pg -k /tmp -c listen_addresses= -c fsync=off &
   until {bin}/psql -h /tmp -U envtool -Atc 'select 1' postgres >/dev/null 2>&1; do sleep 0.005; done
   {bin}/psql -q -h /tmp -U envtool -f /seed.sql postgres

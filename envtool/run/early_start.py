@@ -90,10 +90,12 @@ class _EarlyStarter:
         self._hidden: tuple[str, ...] = ()
         self._pending = [*plan["services"]]  # that have not started
         self._waiting: dict[str, list[_EarlyMember]] = {}  # by service: members that are not ready
+        self._task: EarlyContainer | None = None  # made, and waiting for the services
 
     def start_first(self, running: dict[str, git.Git] | None) -> bool:
-        """Starts the services that need no other one, and returns when they run. Returns whether there is more to do.
-        Called by the main thread: its imports would take the interpreter away from the threads that start them."""
+        """Starts the services that need no other one, and makes the task if there are no further ones. Returns when
+        they run, and whether there is more to do. Called by the main thread: its imports would take the interpreter
+        away from the threads that start containers, and a processor from the services."""
         return self._attempt(self._start_first, running)
 
     def go_on(self) -> None:
@@ -122,6 +124,9 @@ class _EarlyStarter:
         for members in self._waiting.values():
             if not all(member.container.await_start() for member in members):
                 raise _LeftToRunError
+        self._make_task()
+        if self._task is not None:
+            self._task.await_start()
 
     def _list_hidden(self, running: dict[str, git.Git]) -> tuple[str, ...]:
         """Returns what source_files.list_hidden returns."""
@@ -139,12 +144,10 @@ class _EarlyStarter:
     def _start_rest(self) -> None:
         """Starts services, each when those are ready that it needs, and the task, which begins when all are."""
         ready: frozenset[str] = frozenset()
-        program, task = self._plan["program"], None
         end = time.monotonic() + _READY_SECONDS
         while self._pending or self._waiting:
             self._start_services(ready)
-            if program is not None and program["timeout"] is None and task is None and not self._pending:
-                task = self._start_task(program, waits=True)  # it is made while the last services get ready
+            self._make_task()
             for name, members in [*self._waiting.items()]:
                 members[:] = [member for member in members if not self._is_ready(member)]
                 if not members:
@@ -154,10 +157,17 @@ class _EarlyStarter:
                 if time.monotonic() > end or not self._pod.is_open:
                     return
                 time.sleep(_PAUSE)
-        if task is not None:
-            task.go()
-        elif program is not None:
-            self._start_task(program)
+        if self._task is not None:
+            self._task.go()
+        elif self._plan["program"] is not None:
+            self._start_task(self._plan["program"])
+
+    def _make_task(self) -> None:
+        """Makes the container of the task while the last services get ready. One with a time-out is made when they
+        are."""
+        program = self._plan["program"]
+        if self._task is None and program is not None and program["timeout"] is None and not self._pending:
+            self._task = self._start_task(program, waits=True)
 
     def _start_service(self, service: dict[str, Any]) -> list[_EarlyMember]:
         self._pod.declare_service(service["name"])

@@ -28,6 +28,7 @@ pod                 the network of one run: members with addresses, that know ea
 early_run           a pod, services and a task that begin before the run asks for them, and which of them it takes over
 adopted_container   a container that began so, as the run uses it
 pod_spawn           starts a pod's processes; a holder may start before its pod
+event_loop          calls functions when descriptors are ready, in the processes of a pod
 pod_holder          the process that owns a pod's namespaces and serves its members
 network             makes a pod's bridge and its members' networks, by messages to the kernel
 network_addresses   the addresses, numbers and names of what that is made of

@@ -1,13 +1,13 @@
-"""Starts the services of a run, and its task, from what the last run noted (early_record.py), while the modules of this
-run are still being imported.
+"""Starts the services of a run, and its task, from what the last run noted (early_record.py), before the modules of this
+run are imported.
 
 Nothing is believed: the run reads its spec, makes its plan and its programs as ever, and takes over what is equal to
 them (container/early_run.py). A note that is out of date only costs the time of a container that is ended. So it is
 enough to compare what changes often: the spec and its lock, the layers, the variables of this command line. What is
 noted reaches nothing outside of its pod, has no secret and needs no leave of the caller.
 
-    t = 10 ms  the note is read        main thread: imports, spec, plan ........ asks for the pod, members, containers
-               a thread: pod, services until they are ready, the task               └── and gets those that are there
+    main thread  the note, pod, first services, the task's container | imports, spec, plan .. asks for pod, containers
+    a thread                                                          further services, ready? the task └── gets them
 """
 
 from __future__ import annotations

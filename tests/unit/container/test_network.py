@@ -74,7 +74,7 @@ def test_a_member_is_forgotten_by_its_address(hub):
 
 def test_an_address_is_used_again_as_late_as_possible(hub):
     last = network_addresses.LAST
-    hub._next, hub._freed = last - 1, network.collections.deque([7, 9])
+    hub._next, hub._freed = last - 1, [7, 9]
     assert [hub._take_number() for _ in range(4)] == [last - 1, last, 7, 9]
     with pytest.raises(OSError, match="all addresses") as raised:
         hub._take_number()

@@ -31,6 +31,7 @@ class SchedulerLike(Protocol):
     @property
     def known(self) -> Graph: ...
     def finished_layers(self) -> Sequence[KnownLayer]: ...
+    def check_secrets(self, envs: Iterable[str]) -> None: ...
 
 
 class NothingBuilt(NamedTuple):
@@ -41,6 +42,9 @@ class NothingBuilt(NamedTuple):
     def finished_layers(self) -> tuple[KnownLayer, ...]:
         """Returns no layers."""
         return ()
+
+    def check_secrets(self, envs: Iterable[str]) -> None:
+        """Asks for none."""
 
 
 def complete_error(
@@ -73,6 +77,11 @@ def _add_other_problems(
     if not {error.code, *(problem.code for problem in problems)} & ACCESS_CODES:
         return error
     all_problems = dict.fromkeys(problems)
+    envs = tuple(envs)
+    try:
+        scheduler.check_secrets([env.name for env in envs] if runs else ())
+    except SpecError as other:
+        all_problems |= dict.fromkeys(other.problems)
     for env in envs:
         all_problems |= dict.fromkeys(host_access.passed_problems((env,), context.allowed, os.environ) if runs else ())
         for node in _nodes_of_env(scheduler.known, env):

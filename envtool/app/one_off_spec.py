@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 import yaml
 
 from envtool import plugins
 from envtool.container import userns
-from envtool.errors import UsageError, near_name_hint
+from envtool.errors import EnvtoolError, SpecError, UsageError, near_name_hint
 from envtool.fs import store_files
 from envtool.project import one_off_directory
 from envtool.store import store
 
 _HINT_BASE = "for example `--base debian:trixie`, `--base image:alpine:3.20` or `--base host`"
 _HINT_LAYER = "for example `--with 'apt: [jq]'`"
+_PLACE = re.compile(re.escape(one_off_directory.SPEC) + r":([0-9]+)(?::[0-9]+)?")
+_IN_ENTRY = re.compile(r" in `(?:layers\[[0-9]+\]|base)` of env `one-off`")
+_ENTRY = re.compile(r"`(?:layers\[[0-9]+\]|base)\.([^`]+)` of env `one-off`")
 
 
 def spec_text(base: str, layers: Sequence[str], *, network: bool) -> str:
@@ -45,6 +51,57 @@ def provide_project(base: str, layers: Sequence[str], *, network: bool) -> str:
         if _read(path) != text.encode():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     return directory
+
+
+def name_options(error: EnvtoolError, base: str, layers: Sequence[str], *, network: bool) -> EnvtoolError:
+    """Returns an error about a command without a project as one about its options: nobody has written the spec that
+    they stand for."""
+    options = _options_by_line(base, layers, network=network)
+
+    def name(text: str) -> str:
+        return _PLACE.sub(lambda match: f"`{_option_at(options, int(match[1]))}`", text)
+
+    if not isinstance(error, SpecError):
+        named = copy.copy(error)
+        named.message, named.hint = name(error.message), name(error.hint)
+        named.args = (named.message,)
+        return named
+    messages = [_ENTRY.sub(r"`\1`", _IN_ENTRY.sub("", problem.message)) for problem in error.problems]
+    texts = [
+        f"`{_option_at(options, problem.where.line)}`: {message}"
+        for problem, message in zip(error.problems, messages, strict=True)
+    ]
+    hints = [name(problem.hint) for problem in error.problems]
+    if len(texts) == 1:
+        hint = "; ".join(filter(None, [hints[0], name(error.hint)]))
+        return UsageError(texts[0], code=error.problems[0].code, hint=hint)
+    lines = [f"{text} ({hint})" if hint else text for text, hint in zip(texts, hints, strict=True)]
+    return UsageError("\n  ".join(lines), code=error.problems[0].code, hint=name(error.hint))
+
+
+def _options_by_line(base: str, layers: Sequence[str], *, network: bool) -> list[tuple[int, str]]:
+    """Returns, sorted, the first line of the spec that each option stands for, and the option as it is typed."""
+    entries = _entries(yaml.compose(spec_text(base, layers, network=network), Loader=yaml.SafeLoader), "envs", "one-off")
+    lines = [(entries["base"].start_mark.line + 1, f"--base {shlex.quote(base)}")]
+    if layers:
+        nodes: list[yaml.Node] = entries["layers"].value
+        lines += [
+            (node.start_mark.line + 1, f"--with {shlex.quote(text)}") for node, text in zip(nodes, layers, strict=True)
+        ]
+    if network:
+        lines.append((entries["network"].start_mark.line + 1, "--network"))
+    return lines
+
+
+def _entries(node: yaml.Node, *path: str) -> dict[str, yaml.Node]:
+    """Returns the entries of the mapping at a path of keys."""
+    entries = {key.value: value for key, value in node.value}
+    return _entries(entries[path[0]], *path[1:]) if path else entries
+
+
+def _option_at(options: Sequence[tuple[int, str]], line: int) -> str:
+    """Returns the option of a line; before the first one, which is `--base`, that one."""
+    return next((option for start, option in reversed(options) if start <= line), options[0][1])
 
 
 def _read(path: str) -> bytes:

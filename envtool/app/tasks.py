@@ -19,7 +19,7 @@ from envtool.app.run_graph import PASSED, GraphRun, result_without_run
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
-from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
+from envtool.errors import EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Spec, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
@@ -32,7 +32,7 @@ from envtool.run.prepared_task import TaskCall
 from envtool.run.record_queue import RecordQueue
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
-from envtool.spec.select_envs import stack_names
+from envtool.spec.select_envs import stack_envs, stack_names
 from envtool.store import layers
 from envtool.store.disk_errors import to_envtool_error
 
@@ -76,9 +76,9 @@ def _run_in_envs(
     graph = _select_tasks(request, spec, task)
     selected = [(node.env, node.task) for node in graph.nodes.values()]
     check_task_limits(selected, context.emit)
-    secrets.read_for_tasks(selected, context)
-    scheduler = Scheduler(project.graph, context)
     stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
+    scheduler = Scheduler(project.graph, context)
+    _read_secrets(project, scheduler, selected, stacks)
     scheduler.check_limits(stacks)
     if request.expect_cached:
         scheduler.start_pulls(stacks)
@@ -142,6 +142,18 @@ def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> TaskGraph:
     learning = learned_network.learning_envs(node.env for node in graph.nodes.values())
     nodes = zip(graph.nodes.items(), learning, strict=True)
     return TaskGraph({task_id: node._replace(env=env) for (task_id, node), env in nodes})
+
+
+def _read_secrets(
+    project: OpenProject, scheduler: Scheduler, selected: Sequence[tuple[Env, Task]], stacks: Sequence[str]
+) -> None:
+    """Reads the secrets of these tasks. Raises SpecError with all that the caller does not give, or has to allow, of
+    whatever sort."""
+    try:
+        secrets.read_for_tasks(selected, project.context)
+    except SpecError as error:
+        envs = [env for env in stack_envs(project.spec) if env.name in stacks]
+        raise all_problems.complete_error(error, envs, scheduler, project.context, runs=True) from error
 
 
 def _make_call(

@@ -125,8 +125,8 @@ def _local_services(project: OpenProject, services: Sequence[Service]) -> tuple[
     """Returns services with their layers and their prepared state. Builds what is missing."""
     context, scheduler = project.context, Scheduler(project.graph, project.context)
     check_service_limits(services, context.emit)
-    secrets.read_for_services(services, context)
     try:
+        secrets.read_for_services(services, context)
         built = ServiceStacks(tuple(services), build_service_stacks(services, scheduler))
     except EnvtoolError as error:
         envs = [service.env for service in services]

@@ -135,6 +135,12 @@ class Scheduler:
                 for node in self._unbuilt(env, node_checks.has_limits):
                     node_checks.check_limits(node)
 
+    def check_secrets(self, envs: Iterable[str]) -> None:
+        """Reads the secrets of the layers of these envs that are not in the store. Raises SpecError with all that the
+        caller does not give."""
+        nodes = [node for env in envs for node in self._unbuilt(env, node_checks.names_secrets)]
+        node_checks.check_secrets({node.id: node for node in nodes}.values(), self._context)
+
     def _unbuilt(self, env: str, select: Callable[[Node], bool]) -> list[Node]:
         """Returns those selected layers of an env that are not in the store."""
         graph = self.known
@@ -149,7 +155,7 @@ class Scheduler:
     def stack(self, env: str) -> Stack:
         """Returns the whole stack of an env, and makes what is missing. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
-        node_checks.check_secrets(self._unbuilt(env, node_checks.names_secrets), self._context)
+        self.check_secrets([env])
         base = self._expand_parts(self.known.stacks[env][0])
         self.check([env])  # now the sublayers of its base, too
         self.start_pulls([env])

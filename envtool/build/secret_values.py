@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envtool.errors import Problem, SpecError, UsageError
@@ -53,10 +52,7 @@ class SecretValues:
             except UsageError as error:
                 problems[Problem(where=use.where, message=error.message, code=error.code, hint=error.hint)] = None
         if problems:
-            *others, last = sorted(problems, key=lambda problem: problem.where)
-            if line := self._access.allowed.all():
-                last = replace(last, hint="; ".join(filter(None, [last.hint, f"all of them: `{line}`"])))
-            raise SpecError((*others, last))
+            raise SpecError(tuple(sorted(problems, key=lambda problem: problem.where)))
 
     def _read(self, subject: str, use: SecretUse) -> None:
         allowed = self._access.allowed

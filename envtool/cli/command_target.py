@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from envtool.cli.common_options import read_settings
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
     from envtool.cli.common_options import Settings
@@ -36,6 +37,7 @@ class Target(NamedTuple):
 
     settings: Settings
     env: str
+    one_off: OneOff | None = None  # None: the project is the caller's
 
 
 def one_off_options(function: Function) -> Function:
@@ -100,4 +102,19 @@ def _provide(settings: Settings, one_off: OneOff) -> Target | None:
         sys.stdout.write(one_off_spec.spec_text(base, layers, network=network))
         return None
     directory = one_off_spec.provide_project(base, layers, network=network)
-    return Target(replace(settings, directory=directory, file=one_off_directory.SPEC), one_off_directory.ENV)
+    settings = replace(settings, directory=directory, file=one_off_directory.SPEC)
+    return Target(settings, one_off_directory.ENV, one_off)
+
+
+@contextmanager
+def errors_of(target: Target) -> Iterator[None]:
+    """A context in which errors about the spec of a one-off name the options that it stands for."""
+    try:
+        yield
+    except EnvtoolError as error:
+        if target.one_off is None:
+            raise
+        from envtool.app import one_off_spec
+
+        base, layers, network, _ = target.one_off
+        raise one_off_spec.name_options(error, base, layers, network=network) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.command_target import one_off_options, read_target
+from envtool.cli.command_target import errors_of, one_off_options, read_target
 from envtool.cli.common_options import (
     Verb,
     command_options,
@@ -97,7 +97,8 @@ def command(
         raise UsageError(f"no command to run in `{target.env}`", code="usage.command", hint=hint)
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(target.settings, target.env, argv, **options)
+    with errors_of(target):
+        return run_interactively(target.settings, target.env, argv, **options)
 
 
 def _make_fresh(settings: Settings, services: tuple[str, ...]) -> None:

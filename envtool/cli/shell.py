@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.command_target import one_off_options, read_target
+from envtool.cli.command_target import errors_of, one_off_options, read_target
 from envtool.cli.common_options import Verb, command_options, complete_env_names
 
 if TYPE_CHECKING:
@@ -36,4 +36,5 @@ def command(ctx: click.Context, /, env: str | None, **options: Unpack[CommandOpt
         return 0
     from envtool.cli.interactive import run_interactively
 
-    return run_interactively(target.settings, target.env, (), **options)
+    with errors_of(target):
+        return run_interactively(target.settings, target.env, (), **options)

@@ -54,7 +54,23 @@ def test_a_shell(place):
         (["unit", "--print"], "error: `--print` needs `--base`"),
         (["-C", "/", "--base", "host", "--", "true"], "error: `--base` needs no project, and `-C` names one"),
         (["--base", "alpine:3", "--", "true"], "error: `--base alpine:3`: no kind of base is `alpine`"),
-        (["--base", "host", "--with", "atp: [jq]", "--", "jq"], "one-off.yaml:6:7: error: "),
+        (
+            ["--base", "host", "--with", "run: 'true'", "--with", "atp: [jq]", "--", "jq"],
+            "error: `--with 'atp: [jq]'`: unknown key `atp`\nhint: did you mean `apt`?\n",
+        ),
+        (
+            ["--base", "{image: a, digst: x}", "--", "true"],
+            "error: `--base '{image: a, digst: x}'`: unknown key `digst`\nhint: known: ",
+        ),
+        (
+            ["--base", "host", "--with", "apt: {pakages: [x]}", "--with", "run: true", "--network", "--", "true"],
+            "error: `--with 'apt: {pakages: [x]}'`: unknown key `pakages` in `apt` (did you mean `packages`?)\n"
+            "  `--with 'run: true'`: `run`: expected a string or a list, got `true` (write it in quotes: \"true\")\n",
+        ),
+        (
+            ["--base", "host", "--with", "copy: {from: none, to: /x}", "--", "true"],
+            "error: `--with 'copy: {from: none, to: /x}'`: input `none`: there is no such file\n",
+        ),
     ],
 )
 @pytest.mark.one_caller
@@ -62,3 +78,11 @@ def test_what_is_wrong(place, words, said):
     done = exec_one_off(place, *words)
     assert done.status == 2, done.said
     assert said in done.err, done.err
+    assert "one-off" not in done.err or words == ["--base", "host"], "a file that nobody has written"
+
+
+def test_a_layer_that_fails_is_named_by_its_option(place):
+    done = exec_one_off(place, "--base", "host", "--with", "run: exit 3", "--", "true")
+    assert done.status == 3
+    assert "error: `--with 'run: exit 3'`: layer `run` could not be built: exit 3" in done.err, done.err
+    assert "one-off.yaml" not in done.err

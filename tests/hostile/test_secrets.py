@@ -290,7 +290,7 @@ def test_a_result_is_not_remembered_and_no_plan_is_written(holder):
     assert done.status == 2
     assert "task `test` of env `unit` wants the secret `token`, and you did not allow it" in done.said
     command = "envtool test --allow-secret token=env:TOKEN --allow-secret key=env:KEY"
-    assert done.said.count(f"all of them: `{command}`") == 1
+    assert done.said.count(f"hint: to allow all of it: `{command}`") == 1
 
 
 def test_another_value_is_another_run(holder):
@@ -402,6 +402,31 @@ def test_without_consent_nothing_starts(holder):
         assert "`envtool test --allow-secret key=env:KEY" in done.said
         assert "or key=file:PATH" in done.said
         assert not (holder.project / ".envtool/last").exists()
+
+
+def test_what_is_missing_of_other_sorts_is_in_the_same_error(holder):
+    """A secret of the task, one of its service, one of a layer, a file outside of the project, a variable: one error,
+    one command."""
+    (holder.project / "out").symlink_to("../outside")
+    holder.write("outside", "x", at=holder.top)
+    holder.environ["MINE_1"] = "x"
+    holder.spec(
+        f"{SPEC}  deep: {{}}\nlayers:\n  files: {{copy: {{from: out, to: /opt/out}}}}\n"
+        "  built: {run: 'true', secrets: [deep]}\n"
+        "services: {web: {secrets: [key], command: sleep 9, ready: {log: x}}}\n"
+        "envs: {unit: {layers: [built, files], pass: ['MINE_*'], services: [web],"
+        " tasks: {test: {secrets: [token], run: 'true'}}}}\n"
+    )
+    done = holder.envtool("test")
+    assert done.status == 2
+    assert "task `test` of env `unit` wants the secret `token`, and you did not allow it" in done.err
+    assert "service `web` wants the secret `key`, and you did not allow it" in done.err
+    assert "layer `built` wants the secret `deep`, and you did not allow it" in done.err
+    assert "`out` leads out of the project, and you did not allow it" in done.err
+    assert "`pass:` asks for your MINE_1, which you did not allow (by a pattern)" in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("hint: to allow all of it: ")]
+    words = ("token=env:TOKEN", "key=env:KEY", "deep=env:DEEP", f"--allow-file {holder.top}/outside", "--allow-pass MINE_1")
+    assert all(word in line for word in words), line
 
 
 def test_the_callers_configuration_may_give_it_also_by_a_command(holder):

@@ -121,7 +121,8 @@ class Finished:
     host: str = ""  # tasks that are `cached`: the name of the machine on which they ran
     on: str = ""  # as in Started
     attempts: tuple[TaskAttempt, ...] = field(default=())  # of a task that ran more than once: all, the last one too
-    memory: int = 0  # tasks and builds that ran: bytes of all processes together, at the peak that was seen; 0: unknown
+    # Tasks and builds that ran; of a task that is `cached`, the remembered run.
+    memory: int = 0  # bytes of all processes together, at the peak that was seen; 0: unknown
     cpu_seconds: float = 0.0  # user and system time of all processes
     written: int = 0  # bytes that they wrote to files
     limit: str = ""  # the limit that ended it: "memory", "cpus", "pids", "disk", "files", "time" or "idle"

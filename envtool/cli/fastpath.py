@@ -300,8 +300,9 @@ def _write_junit(path: str, plan: dict[str, Any]) -> None:
     run = recorder.Recorder()
     for row in plan["rows"]:
         run.add_unchanged(
-            row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"]
-        )
+            row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"],
+            usage=row["usage"],
+        )  # fmt: skip
     recorder.write_file(path, junit.junit_xml(run.report()), beneath.current_project() or plan["root"])
 
 
@@ -334,7 +335,9 @@ def _print_lines(parsed: Line, plan: dict[str, Any], seconds: float) -> int | No
     color = color if parsed.color == "auto" else parsed.color == "always"
     now = time.time()
     columns = unchanged.columns(sys.stderr, os.environ)
-    lines = [] if parsed.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
+    lines: list[str] | None = []
+    if not parsed.quiet:
+        lines = unchanged.lines(plan["rows"], now=now, color=color, columns=columns, verbose=parsed.verbose)
     if lines is None or seconds >= 59:  # the long path formats minutes
         return None
     if plan["note"] and not parsed.quiet:

@@ -194,13 +194,10 @@ def _format_outputs(event: Finished, style: Style) -> str:
 
 
 def format_usage(event: Finished) -> str:
-    """Returns what a task or build used; empty where that is not known, or nothing."""
-    parts = [
-        f"peak memory {size(event.memory)}" if event.memory else "",
-        f"processors {event.cpu_seconds:.2f}s" if event.cpu_seconds >= 0.005 else "",
-        f"wrote {size(event.written)}" if event.written else "",
-    ]
-    return ", ".join(filter(None, parts))
+    """Returns what a task or build used, of an unchanged task when it ran; empty where that is not known, or
+    nothing."""
+    text = unchanged.describe_usage(event.memory, event.cpu_seconds, event.written)
+    return f"{unchanged.WHEN_IT_RAN}{text}" if text and event.outcome == "cached" else text
 
 
 def format_note(event: Noted) -> str:

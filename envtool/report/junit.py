@@ -77,8 +77,8 @@ def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -
 
 def _usage(task: ReportedTask) -> dict[str, str]:
     """Returns what a task used (bytes and seconds), the limit that ended it, and what is in the project though it did
-    not pass, as properties."""
-    if task.outcome == "cached" or task.status is None:
+    not pass, as properties; of an unchanged task what the run used that passed."""
+    if task.status is None or (task.outcome == "cached" and not task.cpu_seconds):  # an older envtool ran it
         return {}
     values = {"memory": task.memory, "cpu_seconds": round(task.cpu_seconds, 3), "written": task.written}
     limit = {"limit": task.limit} if task.limit else {}

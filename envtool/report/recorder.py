@@ -12,7 +12,8 @@ from envtool.project import rundir
 from envtool.report.text import one_line, sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from envtool.api.reporting import OutputReader
     from envtool.events import Case, TaskAttempt, TaskOutcome
@@ -71,11 +72,16 @@ class Recorder:
         """Returns False: nothing moves."""
         return False
 
-    def add_unchanged(self, env: str, task: str, *, since: float, seconds: float, host: str, log: str) -> None:
-        """Records a task whose earlier result still holds, of a run that makes no events: it ran at `since` on
-        `host`."""
+    def add_unchanged(
+        self, env: str, task: str, *, since: float, seconds: float, host: str, log: str, usage: Mapping[str, Any]
+    ) -> None:
+        """Records a task whose earlier result still holds, of a run that makes no events: it ran at `since` on `host`,
+        and used memory, cpu_seconds and written."""
         unchanged = _Task(since, "cached")
         unchanged.status, unchanged.seconds, unchanged.host = 0, seconds, host
+        unchanged.memory, unchanged.cpu_seconds, unchanged.written = (
+            usage[name] for name in ("memory", "cpu_seconds", "written")
+        )
         self._feed_log(unchanged, log)
         self._tasks[env, task] = unchanged
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SIGN = "="
 WORD = "unchanged"
 COLOR = "32"
+WHEN_IT_RAN = "when it ran: "  # before the usage of the run that passed
 
 
 def describe_unchanged(since: float, host: str, *, now: float) -> str:
@@ -71,9 +72,24 @@ def layout(names: int, envs: int, tasks: int, columns: int) -> tuple[int, int]:
     return task, min(max(26, detail), max(26, min(64, columns - 32)))
 
 
-def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns: int = 0) -> list[str] | None:
-    """Returns the lines of unchanged tasks, as formatting.format_finished writes them. A row has env, task, since and
-    host, with plain names. Returns None if a row does not fit into two lines: then the slow path formats them."""
+def describe_usage(memory: int, cpu_seconds: float, written: int) -> str:
+    """Returns what a task or build used (bytes and seconds); empty where that is not known, or nothing."""
+    from envtool.fs.sizes import format_size
+
+    parts = [
+        f"peak memory {format_size(memory)}" if memory else "",
+        f"processors {cpu_seconds:.2f}s" if cpu_seconds >= 0.005 else "",
+        f"wrote {format_size(written)}" if written else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def lines(
+    rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns: int = 0, verbose: bool = False
+) -> list[str] | None:
+    """Returns the lines of unchanged tasks, as formatting.format_finished writes them; if `verbose`, with what each
+    used. A row has env, task, since, host and usage, with plain names. Returns None if a row does not fit into two
+    lines: then the slow path formats them."""
     sign = f"\x1b[{COLOR}m{SIGN}\x1b[0m" if color else SIGN
     envs, tasks = (max((len(row[name]) for row in rows), default=0) for name in ("env", "task"))
     task, detail = layout(0, envs, tasks, columns)
@@ -89,13 +105,15 @@ def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns
         else:
             line += f" {description}" if len(line) + 4 + len(description) <= available else f"\n   {description}"
         result.append(f" {sign} {line}")
+        if verbose and (usage := describe_usage(**row["usage"])):
+            result.append(f"   {WHEN_IT_RAN}{usage}")
     return result
 
 
 def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -> list[str]:
     """What `--json` writes of such a run: the events of each task, and the result (report/json_lines.py). No task has
-    outputs or a message. Beside what `lines` takes, a row has the run's `seconds`, the path of its `log`, and what it
-    read."""
+    outputs or a message. Beside what `lines` takes, a row has the run's `seconds` and `usage`, the path of its `log`,
+    and what it read."""
     import json
 
     documents: list[dict[str, Any]] = []
@@ -109,12 +127,12 @@ def json_lines(rows: Sequence[Mapping[str, Any]], *, now: float, spent: float) -
              "detail": "", "total": 0, "on": ""},
             {"event": "finished", "id": event_id, "subject": "task", "name": task, "outcome": "cached", "time": now,
              "seconds": seconds, "env": env, "status": 0, "detail": "", "outputs": [], "since": since, "host": host,
-             "on": "", "attempts": [], "memory": 0, "cpu_seconds": 0.0, "written": 0, "limit": ""},
+             "on": "", "attempts": [], **row["usage"], "limit": ""},
         )  # fmt: skip
         results.append(
             {"env": env, "task": task, "outcome": "cached", "status": 0, "started": since, "seconds": seconds,
-             "log": row["log"], "outputs": [], "message": "", "host": host, "memory": 0,
-             "cpu_seconds": 0.0, "written": 0, "limit": "", "code": "", "problems": [], "attempts": [],
+             "log": row["log"], "outputs": [], "message": "", "host": host, **row["usage"],
+             "limit": "", "code": "", "problems": [], "attempts": [],
              "reads": row["reads"]}
         )  # fmt: skip
     documents.append({"event": "result", "status": 0, "seconds": round(spent, 3), "results": results})

@@ -206,6 +206,7 @@ def _find(task: PreparedTask, audit: Audit | None = None) -> tuple[Result, Cache
         message=stored.run.message,
         outputs=tuple(output.path for output in stored.outputs),
         host=stored.run.host,
+        **stored.usage._asdict(),
     )
     _emit_cached(call, result)
     return replace(_to_result(call, result), reads=reads_of(stored)), _to_cached(task, stored)
@@ -247,6 +248,9 @@ def _emit_cached(call: TaskCall, result: TaskResult) -> None:
             outputs=result.outputs,
             since=result.started,
             host=result.host,
+            memory=result.memory,
+            cpu_seconds=result.cpu_seconds,
+            written=result.written,
         )
     )
 

@@ -214,6 +214,7 @@ def _row(trace: CachedResult) -> dict[str, Any]:
         "since": trace.stored.run.started,
         "seconds": trace.stored.run.seconds,
         "host": trace.stored.run.host,
+        "usage": trace.stored.usage._asdict(),
         "reads": reads.to_json() if (reads := reads_of(trace.stored)) is not None else None,
         "copies": _copies(trace),
         "passes": trace.env.passed,

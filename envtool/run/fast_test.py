@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 8
+FORMAT = 9
 
 
 def plan_path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:

@@ -127,6 +127,7 @@ class LocalCache:
                 root=run.outputs_in or self._context.root,
                 outputs=run.result.outputs,
                 reads=run.reads,
+                usage=results.StoredUsage(run.result.memory, run.result.cpu_seconds, run.result.written),
                 check=self._context.cancel.check,
             )
             if run.observed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -92,9 +92,15 @@ def _keep_outputs(log: str, name: str, result: TaskResult, staging: str) -> tupl
 
 
 def _keep_attempt(task: PreparedTask, result: TaskResult, number: int, staging: str) -> TaskAttempt:
-    """Moves the log and the outputs of an attempt that is repeated to places of their own. Raises OSError."""
-    name = f"{os.path.splitext(os.path.basename(task.call.log))[0]}.attempt-{number}"
+    """Moves the logs and the outputs of an attempt that is repeated to places of their own: those of its services, too.
+    Raises OSError."""
+    stem = os.path.splitext(task.call.log)[0]
+    name = f"{os.path.basename(stem)}.attempt-{number}"
     log = rundir.rename_file(task.call.log, f"{name}.log")
+    for service in task.request.services:
+        for replica in range(1, service.replicas + 1):
+            with suppress(FileNotFoundError):  # it was not started
+                rundir.rename_file(f"{stem}.{service.name}-{replica}.log", f"{name}.{service.name}-{replica}.log")
     outputs = _keep_outputs(log, name, result, staging) if result.outputs else ()
     return _to_attempt(result, number, log, outputs)
 

@@ -27,6 +27,7 @@ from envtool.store.results import (
     StoredOutput,
     StoredReads,
     StoredRun,
+    StoredUsage,
     hash_file,
     is_inside,
     read,
@@ -58,6 +59,7 @@ def store_result(
     root: str,
     outputs: Iterable[str],
     reads: StoredReads | None = None,
+    usage: StoredUsage = StoredUsage(),  # noqa: B008 - a tuple
     check: Callable[[], None] | None = None,
 ) -> list[str]:
     """Stores a run under the key of each document (one, or a second for the project with the run's own outputs in it);
@@ -82,6 +84,7 @@ def store_result(
                     for name in HASHED_FILES
                     if os.path.exists(path := os.path.join(directory, name))
                 },
+                "usage": usage._asdict(),
                 "outputs": [
                     asdict(output) for output in _copy_outputs(root, outputs, os.path.join(directory, "outputs"), check)
                 ],

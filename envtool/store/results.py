@@ -60,6 +60,14 @@ class StoredReads(NamedTuple):
     reason: str = ""  # why it is not known
 
 
+class StoredUsage(NamedTuple):
+    """What a run used: as in events.Finished."""
+
+    memory: int = 0
+    cpu_seconds: float = 0.0
+    written: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:
     """A result in the store, complete by the sizes of its files."""
@@ -72,6 +80,7 @@ class StoredResult:
     # sha256 of those of HASHED_FILES that exist; empty for results of older envtools
     sums: Mapping[str, str] = field(default_factory=dict)
     reads: StoredReads | None = None  # None: an older envtool stored it
+    usage: StoredUsage = StoredUsage()  # noqa: RUF009 - a tuple; zeros: an older envtool stored it
 
     @property
     def log(self) -> str:
@@ -105,6 +114,7 @@ def read(key: str, directory: str) -> StoredResult | None:
             outputs=tuple(StoredOutput(**output) for output in stored["outputs"]),
             sums=stored.get("sums", {}),
             reads=_parse_reads(stored.get("reads")),
+            usage=_parse_usage(stored.get("usage")),
         )
         is_valid = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
         is_valid = (
@@ -129,6 +139,16 @@ def _parse_reads(value: Any) -> StoredReads | None:
     if unread is not None and not (isinstance(unread, list) and all(isinstance(path, str) for path in unread)):
         raise TypeError
     return StoredReads(read, total, None if unread is None else tuple(unread), reason)
+
+
+def _parse_usage(value: Any) -> StoredUsage:
+    """Raises TypeError, LookupError for a value that no envtool wrote."""
+    if value is None:
+        return StoredUsage()
+    memory, cpu_seconds, written = (value[name] for name in StoredUsage._fields)
+    if not (json_documents.is_count(memory) and json_documents.is_time(cpu_seconds) and json_documents.is_count(written)):
+        raise TypeError
+    return StoredUsage(memory, float(cpu_seconds), written)
 
 
 def _is_well_formed(result: StoredResult) -> bool:

@@ -152,6 +152,26 @@ def test_usage_without_limits(place):
     assert ended["memory"] < 10 << 20, "not that of envtool, whose fork a step is for a moment"
 
 
+def test_usage_of_an_unchanged_task_is_that_of_the_run_that_passed(place):
+    place.task("python3 -c 'lump = bytearray(120 << 20)'; head -c 3000000 /dev/zero > $HOME/some")
+    names = ("memory", "cpu_seconds", "written")
+    first = result(place.envtool("test", "--json"))
+    assert first["memory"] > 120 << 20
+    for _ in range(3):  # the last one by the fast path
+        done = place.envtool("test", "--json")
+        unchanged = result(done)
+        assert unchanged["outcome"] == "cached"
+        assert [unchanged[name] for name in names] == [first[name] for name in names]
+        assert [done.finished("task")[0][name] for name in names] == [first[name] for name in names]
+    shown = place.envtool("test", "-v")
+    assert "   when it ran: peak memory 1" in shown.err, shown.err
+    for words in ((), ("--again",)):
+        place.envtool("test", "--junit", "junit.xml", *words)
+        text = (place.project / "junit.xml").read_text()
+        assert (f'name="envtool.memory" value="{first["memory"]}"' in text) == (not words)
+        assert ("envtool.unchanged_since" in text) == (not words)
+
+
 def test_a_limit_that_cannot_be_enforced_is_an_error_before_anything_starts(place):
     place.task("echo ran", options="limits: {disk: 8M}", env="scratch: disk")
     done = place.envtool("test")

@@ -149,7 +149,7 @@ def test_services_are_fresh_for_each_attempt(place):
     place.spec(
         """\
 services:
-  web: {command: "cd /tmp; touch started; python3 -m http.server 8000", ready: 8000}
+  web: {command: "cd /tmp; touch started; date +begun=%s%N; python3 -m http.server 8000", ready: 8000}
 envs:
   unit:
     services: [web]
@@ -171,6 +171,9 @@ envs:
     assert len(ready) == 2, "one for each attempt"
     last = place.project / ".envtool" / "last"
     assert (last / "unit.test.log").read_text() == (last / "unit.test.attempt-1.log").read_text() != ""
+    service_logs = [(last / f"unit.test{name}.web-1.log").read_text() for name in ("", ".attempt-1")]
+    assert all("begun=" in text and "GET / " in text for text in service_logs), service_logs
+    assert service_logs[0] != service_logs[1], "each attempt has its own"
     place.check_nothing_left()
 
 

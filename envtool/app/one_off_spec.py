@@ -81,7 +81,9 @@ def name_options(error: EnvtoolError, base: str, layers: Sequence[str], *, netwo
 
 def _options_by_line(base: str, layers: Sequence[str], *, network: bool) -> list[tuple[int, str]]:
     """Returns, sorted, the first line of the spec that each option stands for, and the option as it is typed."""
-    entries = _entries(yaml.compose(spec_text(base, layers, network=network), Loader=yaml.SafeLoader), "envs", "one-off")
+    document = yaml.compose(spec_text(base, layers, network=network), Loader=yaml.SafeLoader)
+    assert document is not None
+    entries = _entries(document, "envs", one_off_directory.ENV)
     lines = [(entries["base"].start_mark.line + 1, f"--base {shlex.quote(base)}")]
     if layers:
         nodes: list[yaml.Node] = entries["layers"].value

@@ -35,6 +35,8 @@ _NAMESPACES = (
     | syscalls.CLONE_NEWCGROUP
 )
 _FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
+# Seconds between the looks at the processes of a step that is too short for the supervisor's first one.
+_LOOKS = (0.005, 0.015, 0.04)
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
@@ -168,10 +170,11 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
             program["varied"].begin()
         # Where mount points are removed at the end, each step confines itself.
         program["confined"] = not made and syscalls.confine_programs()
-        used = _begin_usage(program, sock)
+        init.looks = os.readlink("/proc/self") == "1"  # else it is that of a container around envtool
+        used = _begin_usage(program, sock, own=init.looks)
         status = init.run(program, ids, sock, terminal)
         init.end_all()
-        os.write(sock, messages.pack("end", status, *_measure_usage(used)))
+        os.write(sock, messages.pack("end", status, *_measure_usage(used, init.largest)))
         if "lookups" in program:
             program["lookups"].end()
         if output >= 0:
@@ -184,12 +187,13 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
         os._exit(125)
 
 
-def _begin_usage(program: dict[str, Any], sock: int) -> int:
-    """Send "up", with what the supervisor looks at while steps run: /proc, and a directory of the file system in memory
-    that holds what they write. Returns the bytes that this holds now; -1 if they write to a disk.
+def _begin_usage(program: dict[str, Any], sock: int, *, own: bool) -> int:
+    """Send "up", with what the supervisor looks at while steps run: /proc, if it has the processes of this container
+    alone (`own`), and a directory of the file system in memory that holds what they write. Returns the bytes that this
+    holds now; -1 if they write to a disk.
     """
     descriptors = []
-    if os.readlink("/proc/self") == "1":  # else it is that of a container around envtool, with others' processes
+    if own:
         descriptors.append(os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     in_memory = not program["operations"][0][5]  # no scratch on disk
     if in_memory and descriptors:
@@ -200,14 +204,34 @@ def _begin_usage(program: dict[str, Any], sock: int) -> int:
     return syscalls.bytes_used("/dev") if in_memory else -1
 
 
-def _measure_usage(before: int) -> tuple[int, int, int]:
-    """Returns what the steps used: microseconds of the processors, bytes of the largest process (0: less than it had
-    of this one's when it was forked), and bytes that they wrote (since `before`, and to disks).
+def _measure_usage(before: int, seen: int) -> tuple[int, int, int]:
+    """Returns what the steps used: microseconds of the processors, bytes of the largest process, and bytes that they
+    wrote (since `before`, and to disks). The kernel's peak of a step is at least that of this process, of which it was
+    a fork before it was executed; if the step stayed below, the peak is what was `seen` of its processes (kilobytes).
     """
     usage, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
-    memory = usage.ru_maxrss if usage.ru_maxrss > own.ru_maxrss + _FORK_GROWTH else 0
+    memory = usage.ru_maxrss if usage.ru_maxrss > own.ru_maxrss + _FORK_GROWTH else seen
     growth = max(0, syscalls.bytes_used("/dev") - before) if before >= 0 else 0
     return int((usage.ru_utime + usage.ru_stime) * 1e6), memory * 1024, growth + usage.ru_oublock * 512
+
+
+def _largest_process() -> int:
+    """Returns the kilobytes of the largest process in this container, at its largest. What is still a fork of pid 1
+    does not count.
+    """
+    largest = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            try:
+                with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:
+                    if file.read(len(_TITLE)) == _TITLE:
+                        continue
+                with open(f"/proc/{name}/status", "rb", buffering=0) as file:
+                    peak = file.read(4096).partition(b"VmHWM:")[2]
+                largest = max(largest, int(peak.split(None, 1)[0]))
+            except (OSError, IndexError):  # it has ended
+                continue
+    return largest
 
 
 def _check_is_pid1() -> None:
@@ -240,10 +264,12 @@ class Init:
     Signals are blocked, and taken one by one: none is lost between a look at the children and the wait for more.
     """
 
-    __slots__ = ("ending", "running")
+    __slots__ = ("ending", "largest", "looks", "running")
 
     def __init__(self) -> None:
         self.running = 0
+        self.looks = False  # whether /proc has the processes of this container alone
+        self.largest = 0  # kilobytes of the largest process that was seen
         self.ending = False
         _signal.pthread_sigmask(_signal.SIG_SETMASK, HANDLED_SIGNALS)
 
@@ -270,8 +296,9 @@ class Init:
 
     def wait(self, child: int) -> int:
         """Handle signals and reap until `child` ends. Returns its status, as a shell shows it."""
+        looks = [*_LOOKS[::-1]] if self.looks else []
         while True:
-            number = _signal.sigwait(HANDLED_SIGNALS)
+            number = self._await_signal(looks)
             if number != syscalls.SIGCHLD:
                 self.handle_signal(number)
                 continue
@@ -279,6 +306,16 @@ class Init:
                 if ended[0] == child:
                     status = os.waitstatus_to_exitcode(ended[1])
                     return status if status >= 0 else 128 - status
+
+    def _await_signal(self, looks: list[float]) -> int:
+        """Returns the next signal. Looks at the processes after each of these times, and removes it from the list."""
+        while looks:
+            info = _signal.sigtimedwait(HANDLED_SIGNALS, looks[-1])
+            if info is not None:
+                return int(info.si_signo)
+            looks.pop()
+            self.largest = max(self.largest, _largest_process())
+        return int(_signal.sigwait(HANDLED_SIGNALS))
 
     def handle_signal(self, number: int) -> None:
         """Do what the supervisor wants by a signal: forward it to the running step, or kill all."""

@@ -80,7 +80,7 @@ class StoredResult:
     # sha256 of those of HASHED_FILES that exist; empty for results of older envtools
     sums: Mapping[str, str] = field(default_factory=dict)
     reads: StoredReads | None = None  # None: an older envtool stored it
-    usage: StoredUsage = StoredUsage()  # noqa: RUF009 - a tuple; zeros: an older envtool stored it
+    usage: StoredUsage = StoredUsage()
 
     @property
     def log(self) -> str:
@@ -146,7 +146,9 @@ def _parse_usage(value: Any) -> StoredUsage:
     if value is None:
         return StoredUsage()
     memory, cpu_seconds, written = (value[name] for name in StoredUsage._fields)
-    if not (json_documents.is_count(memory) and json_documents.is_time(cpu_seconds) and json_documents.is_count(written)):
+    if not (
+        json_documents.is_count(memory) and json_documents.is_time(cpu_seconds) and json_documents.is_count(written)
+    ):
         raise TypeError
     return StoredUsage(memory, float(cpu_seconds), written)
 

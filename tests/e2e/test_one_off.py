@@ -64,8 +64,10 @@ def test_a_shell(place):
         ),
         (
             ["--base", "host", "--with", "apt: {pakages: [x]}", "--with", "run: true", "--network", "--", "true"],
-            "error: `--with 'apt: {pakages: [x]}'`: unknown key `pakages` in `apt` (did you mean `packages`?)\n"
-            "  `--with 'run: true'`: `run`: expected a string or a list, got `true` (write it in quotes: \"true\")\n",
+            (
+                "error: `--with 'apt: {pakages: [x]}'`: unknown key `pakages` in `apt` (did you mean `packages`?)\n"
+                "  `--with 'run: true'`: `run`: expected a string or a list, got `true` (write it in quotes: \"true\")\n"
+            ),
         ),
         (
             ["--base", "host", "--with", "copy: {from: none, to: /x}", "--", "true"],

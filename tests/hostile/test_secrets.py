@@ -425,7 +425,13 @@ def test_what_is_missing_of_other_sorts_is_in_the_same_error(holder):
     assert "`out` leads out of the project, and you did not allow it" in done.err
     assert "`pass:` asks for your MINE_1, which you did not allow (by a pattern)" in done.err
     (line,) = [line for line in done.err.splitlines() if line.startswith("hint: to allow all of it: ")]
-    words = ("token=env:TOKEN", "key=env:KEY", "deep=env:DEEP", f"--allow-file {holder.top}/outside", "--allow-pass MINE_1")
+    words = (
+        "token=env:TOKEN",
+        "key=env:KEY",
+        "deep=env:DEEP",
+        f"--allow-file {holder.top}/outside",
+        "--allow-pass MINE_1",
+    )
     assert all(word in line for word in words), line
 
 

@@ -3,6 +3,7 @@
 program             a container as a value, and the plain dict that the supervisor runs
 program_json        a container as JSON, for another process or machine
 step_functions      the functions that steps run inside, as names
+step_call           such a step, in its own process
 rootfs_operations   the list of operations that make a container's file systems, and a line about each
 runner              what builds and tasks need of a machine, as a protocol, and this machine's kernel as one
 started             a container that runs, and what can be known of it from outside: sockets, files, usage

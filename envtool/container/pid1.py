@@ -127,7 +127,7 @@ def _report(sock: int, error: BaseException) -> None:
     elif isinstance(error, rootfs.SourceError):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
-        report = ("error", "mounts", error.errno or 0, f"{_describe_os_error(error)}{traceback_summary(error)}")
+        report = ("error", "mounts", error.errno or 0, f"{describe_os_error(error)}{traceback_summary(error)}")
     else:
         report = ("error", "internal", 0, f"{type(error).__name__}: {error}{traceback_summary(error)}")
     try:
@@ -395,7 +395,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
                 os._exit(125)
             os.close(gate)
         if "call" in step:
-            _run_call(step, report)
+            step["run"](step, report)
         execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
         _report(report, error)
@@ -441,39 +441,7 @@ def _load_filter(program: dict[str, Any], code: bytes) -> None:
         syscalls.load_seccomp(code)
 
 
-def _run_call(step: dict[str, Any], report: int) -> NoReturn:
-    gc.freeze()
-    gc.enable()
-    os.environ.clear()
-    os.environ.update(step["env"])
-    # The supervisor's own stream objects may hold text that was never flushed and must not be printed here.
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
-    status = 0
-    try:
-        step["call"](*step["arguments"])
-    except BaseException as error:
-        status = 1
-        os.write(report, messages.pack("raised", _describe_error(error)[:8000]))
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            status = status or 1
-    os._exit(status)
-
-
-def _describe_error(error: BaseException) -> str:
-    """Returns the text of a call's failure: an EnvtoolError's message, an OSError with its file, else type and text."""
-    if message := getattr(error, "message", ""):
-        hint = getattr(error, "hint", "")
-        return f"{message}\n{hint}" if hint else str(message)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{_describe_os_error(error)}{traceback_summary(error)}"
-    return f"{type(error).__name__}: {error}{traceback_summary(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"
-
-
-def _describe_os_error(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Returns the system's error text, with the file's name where there is one."""
     has_name = isinstance(error.filename, str | bytes) and error.filename
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)

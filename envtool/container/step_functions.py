@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from envtool import __version__, distributions
+from envtool.container import step_call
 from envtool.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def _load_step(step: dict[str, Any], memory: Iterator[mmap]) -> dict[str, Any]:
     functions = [load_function(function) for function in step["functions"]]
     if step["counts"]:
         functions.append(functools.partial(_count, next(memory)))
-    return {**step, "call": load_function(step["call"]), "arguments": (*step["arguments"], *functions)}
+    arguments = (*step["arguments"], *functions)
+    return {**step, "call": load_function(step["call"]), "arguments": arguments, "run": step_call.run_call}
 
 
 def _count(memory: mmap, index: int) -> None:

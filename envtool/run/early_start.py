@@ -1,5 +1,5 @@
-"""Starts the services of a run, and its task, from what the last run noted (early_record.py), before the modules of this
-run are imported.
+"""Starts the services of a run, and its task, from what the last run noted (early_record.py), before the modules of
+this run are imported.
 
 Nothing is believed: the run reads its spec, makes its plan and its programs as ever, and takes over what is equal to
 them (container/early_run.py). A note that is out of date only costs the time of a container that is ended. So it is

@@ -379,8 +379,26 @@ class Place:
         rows = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.top) in row]
         for room in (self.store / "tmp", self.top / "tmp"):
             if room.is_dir():
-                rows += [str(path) for path in room.iterdir()]
+                rows += [str(path) for path in room.iterdir() if not self._is_anothers(path)]
         return rows
+
+    def _is_anothers(self, path: Path) -> bool:
+        """Whether a directory of a store that tests share is in use: its lock is held (or is to be, a moment after it
+        was made), and not by a process of this place."""
+        if self.top in self.store.parents:
+            return False
+        for _ in range(3):
+            try:
+                number = path.stat().st_ino
+            except FileNotFoundError:
+                return True
+            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+            owners = [row[4] for row in locks if row[1] == "FLOCK" and row[5].endswith(f":{number}")]
+            if owners:
+                ours = {line.split()[0] for line in self.processes()}
+                return not ours.intersection(owners)
+            time.sleep(0.1)
+        return False
 
     def check_nothing_left(self, *, seconds: float = 5.0) -> None:
         self.until(lambda: not self.processes(), f"no processes: {self.processes()}", seconds)

@@ -249,6 +249,7 @@ _SERVICE_KIND: Mapping[str, AnswerCheck | None] = {"service": _expect_service_dr
 _HOOKS: Mapping[str, AnswerCheck | None] = {
     "envtool_detect": _expect_each(api.Detection),
     "envtool_event": None,
+    "envtool_failure_hint": _expect(str),
     "envtool_packages": _expect_each(api.Package),
     "envtool_owners": _expect_each(api.Package),
 }

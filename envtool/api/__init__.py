@@ -4,7 +4,7 @@ Its names are those of this module; they are written in
 env_expansion   What plugins add to a spec: the layers of a language, keys of envs, kinds of services
 kind            Kinds of layers and bases, and what the core asks them
 pin_schemas     JSON Schemas for the parts of pins; `api.shapes`
-reporting       Readers of what test runners print, and formats of reports
+reporting       Readers of what test runners print, formats of reports, and tasks that failed
 service_draft   What a kind of service gets and returns
 site_protocol   What a kind may ask of the world outside the project
 verbs           Verbs of plugins
@@ -72,7 +72,7 @@ from envtool.net.integrity import integrity_digest
 from envtool.project.programs import find_program, search_path
 
 if TYPE_CHECKING:
-    from envtool.api.reporting import BARE, LIKELY, PROVEN, LineReader, OutputReader, ReportFormat, Suite
+    from envtool.api.reporting import BARE, LIKELY, PROVEN, FailedTask, LineReader, OutputReader, ReportFormat, Suite
     from envtool.api.service_draft import ReadyDraft, ServiceDeclaration, ServiceDraft
     from envtool.api.verbs import Answer, Argument, LayerPins, Option, PinnedProject, PluginVerb, VerbCall
     from envtool.distributions import install_command
@@ -102,8 +102,9 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION", "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive",
     "Argument", "Base", "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft",
-    "EnvKey", "Event", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind", "Language",
-    "LayerDraft", "LayerPins", "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader", "Package",
+    "EnvKey", "Event", "FailedTask", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind",
+    "Language", "LayerDraft", "LayerPins", "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader",
+    "Package",
     "Part", "Peek", "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "ReadyDraft", "Recipe", "Report",
     "ReportFormat", "ReportedTask", "Request", "ResolveError", "Run", "Sealed", "Secret", "ServiceDeclaration",
     "ServiceDraft", "ServiceKind", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree", "Unpack",
@@ -121,7 +122,8 @@ _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need
         "Recipe", "Run", "Sealed", "Secret", "Shown", "Step", "Text", "Unpack",
     ), "envtool.recipe"),
     **dict.fromkeys(
-        ("BARE", "LIKELY", "PROVEN", "LineReader", "OutputReader", "ReportFormat", "Suite"), "envtool.api.reporting"
+        ("BARE", "LIKELY", "PROVEN", "FailedTask", "LineReader", "OutputReader", "ReportFormat", "Suite"),
+        "envtool.api.reporting",
     ),
     **dict.fromkeys(("ReadyDraft", "ServiceDeclaration", "ServiceDraft"), "envtool.api.service_draft"),
     **dict.fromkeys(
@@ -201,6 +203,12 @@ def envtool_owners(tree: Tree, path: str) -> Iterable[Package]:  # type: ignore[
 def envtool_output_readers() -> Iterable[OutputReader]:  # type: ignore[empty-body]
     """Returns readers of what test runners print: they count tests, and name those that did not pass. Called once in a
     run of tasks, before the first of them starts."""
+
+
+@hookspec
+def envtool_failure_hint(failure: FailedTask) -> str:  # type: ignore[empty-body]
+    """Returns what the user should do about a task that failed with this output; "" if the plugin does not know.
+    Called if envtool itself has no hint; the first plugin's that is not empty is printed below the failure."""
 
 
 @hookspec

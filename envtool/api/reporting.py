@@ -1,8 +1,8 @@
-"""Readers of what test runners print, and formats of reports."""
+"""Readers of what test runners print, formats of reports, and tasks that failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envtool.lazy_dataclass import dataclass
@@ -88,3 +88,16 @@ class ReportFormat:
     name: str
     write: Callable[[Report], bytes]
     counts_tests: bool = False  # True: `counts` and `cases` are filled in, for which all output is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTask:
+    """A task that failed, for hints. `packages_with` returns, for each end of a path (`zlib.h`, `bin/cmake`), the
+    package of the base's own distribution that has a file with such a path; it may use the network."""
+
+    env: str
+    task: str
+    status: int  # exit status of the command that failed
+    output: str  # what it printed last: at most 64 KiB, from a stranger
+    base_kind: str
+    packages_with: Callable[[Sequence[str]], Mapping[str, str]]

@@ -82,6 +82,7 @@ def open_project(
         cached_only=request.expect_cached,
         arguments=request.args,
         allowed=files.allowed,
+        failure_hints=kinds.hooks("envtool_failure_hint"),
         share=_connect_team_cache(spec, opened_store, emit, cancel)
         if emit and cancel and not request.offline
         else None,

@@ -124,6 +124,8 @@ class Context:
     disk_space: DiskSpace = field(default_factory=DiskSpace)
     # what the caller allows the project to read of this machine
     allowed: HostPermissions = field(default_factory=HostPermissions)
+    # hooks of plugins that explain a failed task: see api.envtool_failure_hint
+    failure_hints: tuple[Callable[..., str], ...] = ()
     arguments: tuple[str, ...] = ()  # the words after `--`: already in the commands, kept for reports
 
     def host_access(self) -> HostAccess:

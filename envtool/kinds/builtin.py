@@ -20,11 +20,11 @@ def envtool_base_kinds() -> list[api.Kind]:
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
     from envtool.kinds.copy import Copy
-    from envtool.kinds.debian.apt import Apt
+    from envtool.kinds.debian.apt import Apt, SourcePackage
     from envtool.kinds.fetch import FetchLayer
     from envtool.kinds.run import RunLayer
 
-    return [Apt(), Copy(), FetchLayer(), RunLayer()]
+    return [Apt(), Copy(), FetchLayer(), RunLayer(), SourcePackage()]
 
 
 @api.hook

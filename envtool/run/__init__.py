@@ -20,6 +20,7 @@ needed_tasks     The tasks that a task needs, once they have passed, and what it
 network_tried    What a task that failed tried to reach outside, in words
 observed_reads   Which files of the project a task read, and whether its result holds where only others changed
 outputs_of_run   The files that tasks of this run add to the project, which the others do not see
+plugin_hints     Hints of plugins for a failed task, from what it printed
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed

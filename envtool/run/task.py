@@ -99,9 +99,10 @@ def _run_tracked(
             lines.append(remedy)
         elif work.outcome == "failed":
             from envtool.build import failure_hints
+            from envtool.run import plugin_hints
 
             commands = "\n".join([*call.env.set, *(" ".join(command) for command in request.commands)])
-            lines += failure_hints.task_failure_hint(
+            hint = failure_hints.task_failure_hint(
                 ended.status,
                 output,
                 commands=commands,
@@ -110,7 +111,8 @@ def _run_tracked(
                 base=stack.layers[0].resolved.node.kind.name,
                 limits=request.limits,
                 programs=lambda: list_programs(stack),
-            ).splitlines()
+            ) or plugin_hints.find_hint(task, stack, ended.status, output)
+            lines += hint.splitlines()
     return TaskResult(
         outcome=work.outcome,
         status=work.status,

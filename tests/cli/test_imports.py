@@ -101,7 +101,11 @@ def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
     assert "importlib.metadata" not in names
     packages = {name for name in ours if any(other.startswith(f"{name}.") for other in ours)}
     assert len(ours - packages) <= most
-    plugins = {name for name in names if name.startswith(("envtool_python.", "envtool_node.", "envtool_services."))}
+    plugins = {
+        name
+        for name in names
+        if name.startswith(("envtool_cc.", "envtool_python.", "envtool_node.", "envtool_services."))
+    }
     assert not {
         name for name in plugins if name.endswith((".resolver", ".simple_index", ".pip_config", ".building", ".npmrc"))
     }

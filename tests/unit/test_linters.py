@@ -31,6 +31,7 @@ def test_modules_stay_readable():
         str(path.relative_to(ROOT)): lines
         for package in (
             "envtool",
+            "plugins/envtool_cc/src",
             "plugins/envtool_node/src",
             "plugins/envtool_python/src",
             "plugins/envtool_services/src",

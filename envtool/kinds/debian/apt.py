@@ -1,5 +1,5 @@
 """The kind `apt`: packages for a stack. The stack's own apt chooses them from a verified index and installs them
-offline."""
+offline. And the kind `deb-src`: the sources of a package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool.api import BLOBS, Command, Json, Kind, Request, ResolveError, Site, shapes
+from envtool.kinds.copy import TARGET
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 from envtool.lazy_dataclass import dataclass
@@ -284,3 +285,98 @@ def _apt_error(options: AptOptions, sources: AptSources, result: Completed) -> R
         + "\n".join(f"  {line}" for line in lines[-20:]),
         code="apt",
     )
+
+
+# ---- sources -----------------------------------------------------------------------------------------------------
+
+
+class SourcePackage(Kind):
+    """`deb-src: {name: zlib, to: /src}`."""
+
+    name: ClassVar[str] = "deb-src"
+    needs_only: ClassVar[bool] = True
+    schema: ClassVar[Json] = {
+        "description": "the sources of a Debian package: the archive of its authors, without Debian's patches, and"
+        " Debian's own files in `debian/`",
+        "examples": [{"name": "zlib", "to": "/src"}],
+        "type": "object",
+        "required": ["name", "to"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"description": "the source package", **pinned.SOURCE},
+            "to": {"description": "absolute path of the directory that its files are put into", **TARGET},
+            "version": {
+                "type": "string",
+                "minLength": 1,
+                "description": "the authors' version, as in 1.2.13; an error if the suite has another",
+            },
+            "suite": {"description": "the suite; default: that of a `debian` base", **pinned.SUITE},
+        },
+    }
+    pins: ClassVar[Json] = pinned.SOURCE_PINS
+
+    def question(self, request: Request) -> Json:
+        """Returns the options and the suite."""
+        return [request.options, _suite(request)]
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Finds the package in the suite's index of sources. Raises ResolveError, FetchError."""
+        from envtool.kinds.debian import source_index
+
+        suite, name = _suite(request), str(_source_options(request)["name"])
+        if not suite:
+            raise ResolveError(
+                f"layer `{request.name}`: whose sources of {name}? The base is no suite of Debian",
+                code="no-suite",
+                hint="name one: `suite: bookworm`",
+            )
+        return source_index.find_source(name, suite, _source_options(request).get("version"), site)
+
+    def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
+        """Returns the archives."""
+        from envtool.api import Fetch
+
+        return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=item["file"]) for item in pins["files"])
+
+    def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """Returns the archives with their URLs on this machine's mirrors. Raises ResolveError if none is known."""
+        from envtool.kinds.debian import mirrors
+
+        mirrors.allow_host_archives(site)
+        archives = mirrors.archive_urls("", pins["suite"], pins["suite"], request.epoch)
+        return [pinned.with_archives(fetch, archives, f"{pins['directory']}/{fetch.name}") for fetch in fetches]
+
+    def material(self, request: Request, pins: Any) -> Json:
+        """Returns the target directory: the hashes of the archives are in the key already."""
+        return {"to": _target(request), "files": [item["file"] for item in pins["files"]]}
+
+    def build(self, request: Request, pins: Any) -> Recipe:
+        """Unpacks the authors' archive without its own top directory, then those of components and of Debian."""
+        from envtool.api import Recipe
+        from envtool.kinds.debian import source_index
+
+        steps = source_index.unpack_steps([str(item["file"]) for item in pins["files"]], _target(request))
+        return Recipe(steps=steps, phase="unpacking")
+
+    def summary(self, request: Request, pins: Any) -> str:
+        """As in `zlib 1.2.13`."""
+        from envtool.kinds.debian.source_index import upstream_version
+
+        return f"{pins['name']} {upstream_version(pins['version'])}"
+
+
+def _suite(request: Request) -> str:
+    pins: Any = request.base_pins
+    chosen = _source_options(request).get("suite")
+    return str(chosen or (pins["suite"] if request.base_kind == "debian" else ""))
+
+
+def _target(request: Request) -> str:
+    import posixpath
+
+    return posixpath.normpath(str(_source_options(request)["to"]))
+
+
+def _source_options(request: Request) -> dict[str, Any]:
+    assert isinstance(request.options, dict)
+    return request.options

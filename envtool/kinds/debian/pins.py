@@ -1,4 +1,4 @@
-"""The pins of both kinds, as values: package lists and debs. It is loaded by every command, so it imports little."""
+"""The pins of the kinds, as values: package lists, debs, sources. Every command loads it, so it imports little."""
 
 from __future__ import annotations
 
@@ -58,6 +58,26 @@ SCHEMA: dict[str, Json] = {  # of the pins of both kinds
     "lists": shapes.rows(_LIST),
     "debs": shapes.rows(_DEB),
 }
+
+SOURCE: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^[a-z0-9][a-z0-9+.-]*$",
+    "errorMessage": "the name of a source package in small letters, as in zlib",
+}
+SUITE: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^[a-z][a-z0-9.-]*$",
+    "errorMessage": "the name of a suite, as in bookworm",
+}
+SOURCE_PINS: Json = shapes.record(
+    {
+        "name": SOURCE,
+        "version": shapes.TEXT,
+        "suite": SUITE,
+        "directory": shapes.PATH,
+        "files": shapes.rows(shapes.record({"file": shapes.FILE, "sha256": shapes.SHA256, "size": shapes.SIZE})),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

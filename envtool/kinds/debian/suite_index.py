@@ -176,10 +176,11 @@ def fetch_index(lists: tuple[PackageList, ...], site: Site) -> PackageIndex:
 
 def read_index(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> PackageIndex:
     """Scans Packages files at their local paths. Raises ResolveError."""
-    return PackageIndex([_text(path, item) for path, item in zip(paths, lists, strict=True)])
+    return PackageIndex([read_list(path, item) for path, item in zip(paths, lists, strict=True)])
 
 
-def _text(path: os.PathLike[str], item: PackageList) -> str:
+def read_list(path: os.PathLike[str], item: PackageList) -> str:
+    """Returns the text of a Packages or Sources file at its local path. Raises ResolveError."""
     import lzma
     import zlib
 

@@ -18,11 +18,13 @@ class Tap(LineReader):
 
     BEGINS = re.compile(r"TAP version \d+$|Bail out!")
     PLAN = re.compile(r"1\.\.(\d+)(?: *#.*)?$")
-    RESULT = re.compile(r"(not )?ok(?: (\d+))?(?: (?:[^#\\]|\\.)*(?:# *(skip|todo)\b.*)?.*)?$", re.IGNORECASE)
+    RESULT = re.compile(r"(not )?ok(?: (\d+))?(?: ((?:[^#\\]|\\.)*)(?:# *(skip|todo)\b.*)?.*)?$", re.IGNORECASE)
+    OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {"failed": "failed", "passed": "passed"}  # others: skipped
 
     def __init__(self) -> None:
         self._plan = -1
         self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
+        self._cases: list[Case] = []
 
     def feed_line(self, text: str) -> Suite | None:
         if plan := self.PLAN.match(text):
@@ -38,9 +40,12 @@ class Tap(LineReader):
                 self._begin()
                 if number != 1:
                     return None
-            directive = (result[3] or "").lower()
+            directive = (result[4] or "").lower()
             word = {"skip": "skipped", "todo": "todo"}.get(directive, "failed" if result[1] else "passed")
             self._counts[word] += 1
+            if len(self._cases) < MAX_CASES:
+                name = (result[3] or "").strip().removeprefix("-").strip() or f"test {number}"
+                self._cases.append(Case(id=name, outcome=self.OUTCOMES.get(word, "skipped")))
             if self._seen() == self._plan:
                 return self._end(self._plan)
         return None
@@ -50,10 +55,11 @@ class Tap(LineReader):
 
     def _begin(self, plan: int = -1) -> None:
         self._plan = plan
-        self._counts = dict.fromkeys(self._counts, 0)
+        self._counts, self._cases = dict.fromkeys(self._counts, 0), []
 
     def _end(self, plan: int) -> Suite | None:
-        suite = Suite.of(*self._counts.items(), proven=True) if self._seen() == plan else None
+        cases = agreeing(self._cases, failed=self._counts["failed"])
+        suite = Suite.of(*self._counts.items(), proven=True, cases=cases) if self._seen() == plan else None
         self._begin()
         return suite
 
@@ -189,7 +195,7 @@ class Meson(LineReader):
     """`Ok: 3` and the lines below it; before them, each test has a line."""
 
     TEST = re.compile(
-        r" *(\d+)/\d+ .* (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +\d+\.\d+ ?s\b"
+        r" *(\d+)/\d+ (.*) (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +(\d+\.\d+) ?s\b"
     )
     LINE = re.compile(r"(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): +(\d+)$")
     WORDS: ClassVar = {
@@ -199,7 +205,8 @@ class Meson(LineReader):
     AFTER = re.compile(r"Full log written to ")
 
     def __init__(self) -> None:
-        self._tests: set[str] = set()
+        self._tests: set[str] = set()  # numbers: Meson reports a failed test twice
+        self._cases: dict[str, Case] = {}
         self._counts: dict[str, int] = {}
         self._reported = False
 
@@ -207,19 +214,30 @@ class Meson(LineReader):
         match = self.LINE.match(text)
         if not match or (match[1] != "Ok" and not self._counts):
             if self._counts:
-                self._tests, self._counts, self._reported = set(), {}, False
+                self._tests, self._cases, self._counts, self._reported = set(), {}, {}, False
             if test := self.TEST.match(text):
-                self._tests.add(test[1])  # a set, since Meson reports a failed test twice
+                self._tests.add(test[1])
+                if len(self._cases) < MAX_CASES:
+                    self._cases[test[1]] = _meson_case(test[2].strip(), test[3], float(test[4]))
             return None
         self._counts[match[1]] = int(match[2])
         proven = sum(self._counts.values()) == len(self._tests)
         parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
-        suite = Suite.of(*parts, proven=proven, replaces=int(self._reported))
+        failed = sum(self._counts.get(name, 0) for name in ("Fail", "Timeout", "Unexpected Pass"))
+        cases = agreeing(self._cases.values(), failed=failed) if proven else ()
+        suite = Suite.of(*parts, proven=proven, replaces=int(self._reported), cases=cases)
         self._reported = self._reported or suite is not None
         return suite
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
+
+
+def _meson_case(name: str, word: str, seconds: float) -> Case:
+    outcome: CaseOutcome = "passed" if word == "OK" else "failed"
+    if word in ("EXPECTEDFAIL", "SKIP", "IGNORED"):
+        outcome = "skipped"
+    return Case(id=name, outcome=outcome, seconds=seconds, message=word if outcome == "failed" else "")
 
 
 READERS = (

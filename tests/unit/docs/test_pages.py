@@ -51,6 +51,7 @@ def test_links_lead_somewhere(page):
 def test_specs_that_are_shown_are_right(text, tmp_path):
     (tmp_path / "envtool.yaml").write_text(text)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "shown"\nversion = "1"\n')
+    (tmp_path / "CMakeLists.txt").write_text("project(shown)\n")
     (tmp_path / "package.json").write_text('{"name": "shown"}')
     spec = load(ProjectFiles(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
     assert spec.envs

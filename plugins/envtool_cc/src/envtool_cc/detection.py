@@ -1,0 +1,97 @@
+"""What `envtool init` writes for a project of C or C++. Nothing of the project is executed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from shutil import which
+
+from envtool import api
+from envtool_cc.build_files import find_system, needed_packages, read_texts, unknown_requirements
+
+HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
+PROGRAMS = {
+    "cmake": ("cmake", "ctest", "make"),
+    "meson": ("meson", "ninja"),
+    "autotools": ("make",),
+}
+_CMAKE_TESTS = re.compile(
+    r"^[ \t]*(?:add_test|gtest_discover_tests|catch_discover_tests)[ \t]*\(", re.MULTILINE | re.IGNORECASE
+)
+_CMAKE_ENABLED = re.compile(
+    r"^[ \t]*(?:enable_testing[ \t]*\(|include[ \t]*\([ \t]*CTest\b)", re.MULTILINE | re.IGNORECASE
+)
+_CMAKE_PROJECT = re.compile(r"^[ \t]*project[ \t]*\(", re.MULTILINE | re.IGNORECASE)
+_CMAKE_INSTALL = re.compile(r"^[ \t]*install[ \t]*\(", re.MULTILINE | re.IGNORECASE)
+_MESON_PROJECT = re.compile(r"^[ \t]*project[ \t]*\(", re.MULTILINE)
+_MESON_TESTS = re.compile(r"^[ \t]*test[ \t]*\(", re.MULTILINE)
+_MESON_INSTALL = re.compile(
+    r"\binstall[ \t]*:[ \t]*true\b|^[ \t]*install_\w+[ \t]*\(|\binstall_dir[ \t]*:", re.MULTILINE
+)
+_AUTOMAKE_TESTS = re.compile(r"^[ \t]*(?:TESTS|check_PROGRAMS|check_SCRIPTS)[ \t]*\+?=", re.MULTILINE)
+_AUTOMAKE_INSTALL = re.compile(
+    r"^(?:bin_PROGRAMS|lib_LTLIBRARIES|lib_LIBRARIES|include_HEADERS)[ \t]*\+?=", re.MULTILINE
+)
+
+
+def detect(project: api.Project) -> list[api.Detection]:
+    """Returns what the project's build files suggest, at most one detection. A Makefile alone says nothing of its
+    language: envtool itself looks at its targets."""
+    system, path = find_system(project.read)
+    if system not in PROGRAMS:
+        return []
+    texts = read_texts(project, system)
+    top = texts.get(path, "")
+    if (system == "cmake" and not _CMAKE_PROJECT.search(top)) or (system == "meson" and not _MESON_PROJECT.search(top)):
+        return []  # a part of another project
+    on_host = all(which(name, path=HOST_PATH) for name in ("gcc", "g++", "pkg-config", *PROGRAMS[system]))
+    on_host = on_host and not needed_packages(system, texts)
+    env: dict[str, api.Json] = {**({} if on_host else {"base": {"debian": "bookworm"}}), "language": "cc"}
+    if unknown := unknown_requirements(system, texts):
+        reason = f"{path}, which requires {unknown[0]}: name its package, `packages: […]`"
+        return [api.Detection(language="cc", reason=reason, env=env)]
+    test = test_commands(project, system, top, texts.values())
+    if not test:
+        return [api.Detection(language="cc", reason=f"{path}, and no tests", env=env)]
+    tasks: dict[str, api.Json] = {"test": [*test]}
+    if install := install_commands(project, system, texts.values()):
+        tasks["build"] = {"run": [*install], "outputs": ["dist/**"], "outputs_when": "passed"}
+    return [api.Detection(language="cc", reason=f"{path} with tests", env={**env, "tasks": tasks})]
+
+
+def test_commands(project: api.Project, system: str, top: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Returns the commands that build and test; () if the build files have no tests."""
+    texts = [*texts]
+    if system == "cmake":
+        has_tests = _CMAKE_ENABLED.search(top) and any(_CMAKE_TESTS.search(text) for text in texts)
+        run = "ctest --test-dir build --output-on-failure --no-tests=error {{ args }}"
+        return ("cmake -S . -B build", "cmake --build build --parallel", run) if has_tests else ()
+    if system == "meson":
+        has_tests = any(_MESON_TESTS.search(text) for text in texts)
+        run = "meson test -C build --print-errorlogs {{ args }}"
+        return ("meson setup build", run) if has_tests else ()
+    if system == "autotools":
+        has_tests = any(_AUTOMAKE_TESTS.search(text) for text in texts)
+        return (*_configure(project), "make -j$(nproc)", "make check {{ args }}") if has_tests else ()
+    return ()
+
+
+def install_commands(project: api.Project, system: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Returns the commands that leave the install tree in dist/; () if the build files install nothing."""
+    texts = [*texts]
+    if system == "cmake" and any(_CMAKE_INSTALL.search(text) for text in texts):
+        configure = "cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr"
+        return (configure, "cmake --build build --parallel", 'DESTDIR="$PWD/dist" cmake --install build')
+    if system == "meson" and any(_MESON_INSTALL.search(text) for text in texts):
+        configure = "meson setup build --buildtype=release --prefix=/usr"
+        return (configure, "meson compile -C build", 'DESTDIR="$PWD/dist" meson install -C build --no-rebuild')
+    if system == "autotools" and any(_AUTOMAKE_INSTALL.search(text) for text in texts):
+        *bootstrap, configure = _configure(project)
+        return (*bootstrap, f"{configure} --prefix=/usr", "make -j$(nproc)", 'make install DESTDIR="$PWD/dist"')
+    return ()
+
+
+def _configure(project: api.Project) -> tuple[str, ...]:
+    if project.read("configure") is not None:
+        return ("./configure",)
+    return ("autoreconf -fi", "./configure")

@@ -1,0 +1,104 @@
+"""The layer kind `cc`: which compiler builds find, with which sanitizers, and whether ccache is in front of it.
+
+It writes no file: it sets the variables that CMake, Meson, configure and make read. A pinned toolchain (a compiler of
+an exact version, from elsewhere than the base) will be files of this layer, with its directory in PATH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from envtool import api
+
+COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
+SANITIZERS = ("address", "leak", "thread", "undefined")
+TOGETHER = ({"address", "undefined"}, {"address", "leak", "undefined"}, {"leak", "undefined"}, {"thread", "undefined"})
+
+OPTIONS: dict[str, api.Json] = {
+    "compiler": {"enum": [*COMPILERS], "description": "the compiler: CC and CXX (default: as the base has them)"},
+    "sanitize": {
+        "description": "sanitizers that code is compiled with, by CFLAGS, CXXFLAGS and LDFLAGS: one, a list, or"
+        " `none`, for a matrix; tests then fail at the first finding",
+        "anyOf": [
+            {"enum": ["none", *SANITIZERS]},
+            {"type": "array", "items": {"enum": [*SANITIZERS]}, "minItems": 1, "uniqueItems": True},
+        ],
+    },
+    "ccache": {
+        "type": "boolean",
+        "description": "whether CC and CXX go through ccache; `caches: [~/.cache/ccache]` keeps its files (default:"
+        " false)",
+    },
+}
+HALT = {
+    "address": ("ASAN_OPTIONS", "halt_on_error=1:detect_stack_use_after_return=1"),
+    "leak": ("LSAN_OPTIONS", "exitcode=23"),
+    "thread": ("TSAN_OPTIONS", "halt_on_error=1"),
+    "undefined": ("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1"),
+}
+
+
+class Cc(api.Kind):
+    """`cc: {compiler: clang, sanitize: address, ccache: true}`."""
+
+    name: ClassVar[str] = "cc"
+    schema: ClassVar[api.Json] = {
+        "description": "variables for builds of C and C++: compiler, sanitizers, ccache; `language: cc` adds it",
+        "examples": [{"compiler": "clang", "sanitize": ["address", "undefined"]}],
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "properties": OPTIONS,
+    }
+
+    def judge(self, options: api.Json) -> None:
+        """Refuses sanitizers that no compiler takes together. Raises ResolveError."""
+        names = sanitizers(_mapping(options))
+        if len(names) > 1 and not any({*names} <= allowed for allowed in TOGETHER):
+            raise api.ResolveError(
+                f"`sanitize: [{', '.join(names)}]`: compilers do not take these together",
+                code="cc-sanitize",
+                hint="a matrix has one env for each: `matrix: {sanitizer: [address, thread]}`",
+            )
+
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str | None]:
+        """CC and CXX, the flags of the sanitizers, and options that end a program at the first finding."""
+        return build_variables(_mapping(request.options))
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """No file."""
+        return api.Recipe()
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:
+        """As in `clang, address sanitizer, ccache`."""
+        options = _mapping(request.options)
+        names = sanitizers(options)
+        word = f"{' and '.join(names)} sanitizer{'s' if len(names) > 1 else ''}" if names else ""
+        cached = "ccache" if options.get("ccache") else ""
+        return ", ".join(filter(None, [str(options.get("compiler", "")), word, cached]))
+
+
+def sanitizers(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of the sanitizers, sorted; () for `none`."""
+    value = options.get("sanitize", "none")
+    return tuple(sorted(name for name in ([value] if isinstance(value, str) else value) if name != "none"))
+
+
+def build_variables(options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Returns the variables for these options."""
+    variables: dict[str, str | None] = {}
+    if options.get("compiler") or options.get("ccache"):
+        compilers = COMPILERS[str(options.get("compiler", "gcc"))]
+        front = "ccache " if options.get("ccache") else ""
+        variables |= {"CC": front + compilers[0], "CXX": front + compilers[1]}
+    names = sanitizers(options)
+    if names:
+        flags = f"-fsanitize={','.join(names)} -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1"
+        variables |= {"CFLAGS": flags, "CXXFLAGS": flags, "LDFLAGS": f"-fsanitize={','.join(names)}"}
+        variables |= dict(HALT[name] for name in names)
+    return variables
+
+
+def _mapping(options: api.Json) -> dict[str, Any]:
+    return options if isinstance(options, dict) else {}

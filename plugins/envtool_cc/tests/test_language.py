@@ -1,0 +1,285 @@
+"""Build files -> layers, without a container."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from envtool_cc.build_files import READERS, needed_packages, unknown_requirements
+from envtool_cc.detection import detect
+from envtool_cc.language import CcLanguage
+
+from envtool import api, testing
+
+CMAKE = """\
+cmake_minimum_required(VERSION 3.10)
+project(x VERSION 1.2.3 LANGUAGES C)  # find_package(CURL REQUIRED) is a comment
+#[[ find_package(JPEG REQUIRED)
+]]
+find_package(ZLIB 1.2 REQUIRED)
+find_package(PNG)
+find_package(Threads REQUIRED)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1>=0.2)
+pkg_check_modules(GLIB glib-2.0)
+enable_testing()
+add_test(NAME t COMMAND t)
+"""
+MESON = """\
+project('x', 'c', version: '1.2.3')
+zlib = dependency('zlib', version: '>=1.2')
+glib = dependency('glib-2.0', required: get_option('glib'))
+cmocka = dependency('cmocka', required: true) # dependency('gtk4')
+bison = find_program('bison')
+test('t', executable('t', 't.c'))
+"""
+AUTOCONF = """\
+AC_INIT([x], [1.2.3])
+dnl PKG_CHECK_MODULES([CURL], [libcurl])
+AM_INIT_AUTOMAKE
+LT_INIT
+AX_PTHREAD
+PKG_CHECK_MODULES([DEPS], [zlib >= 1.2, expat libpng])
+AC_PROG_YACC
+"""
+MAKE = "LIBS = $(shell pkg-config --cflags --libs libcurl)\ntest: x\n\t./x\n"
+BASIC = {"gcc", "g++", "libc6-dev", "make", "pkgconf"}
+
+
+def draft(base="debian", **options):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    return api.EnvDraft(name="unit", base_kind=base, options=options, layer_names=(), where=where)
+
+
+def packages(files, **options):
+    (layer,) = testing.check_language(CcLanguage(), files, **options)
+    assert (layer.kind, layer.after) == ("apt", False)
+    return {*layer.options}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"CMakeLists.txt": CMAKE}, BASIC | {"cmake", "zlib1g-dev", "libyaml-dev"}),
+        (
+            {"meson.build": MESON},
+            (BASIC - {"make"}) | {"meson", "ninja-build", "zlib1g-dev", "libcmocka-dev", "bison"},
+        ),
+        (
+            {"configure.ac": AUTOCONF},
+            BASIC
+            | {"autoconf", "automake", "libtool", "autoconf-archive"}
+            | {"zlib1g-dev", "libexpat1-dev", "libpng-dev", "bison"},
+        ),
+        ({"configure": "#!/bin/sh\n"}, BASIC),
+        ({"Makefile": MAKE}, BASIC | {"libcurl4-openssl-dev"}),
+    ],
+)
+def test_each_build_system_has_its_tools_and_libraries(files, expected):
+    assert packages(files) == expected
+
+
+def test_a_generated_configure_needs_no_autotools():
+    assert packages({"configure.ac": "AC_INIT([x], [1])\n", "configure": "#!/bin/sh\n"}) == BASIC
+
+
+def test_files_in_directories_below_count_and_those_of_others_do_not():
+    files = {
+        "CMakeLists.txt": "project(x)\n",
+        "src/CMakeLists.txt": "find_package(EXPAT REQUIRED)\n",
+        "third_party/y/CMakeLists.txt": "find_package(CURL REQUIRED)\n",
+        "build/_deps/CMakeLists.txt": "find_package(JPEG REQUIRED)\n",
+    }
+    assert packages(files) == BASIC | {"cmake", "libexpat1-dev"}
+
+
+def test_packages_and_directory_and_system():
+    assert packages({"c/meson.build": "project('x', 'c')"}, directory="c", packages=["libfoo-dev"]) >= {
+        "libfoo-dev",
+        "meson",
+    }
+    assert packages({}, system="autotools") == BASIC | {"autoconf", "automake", "libtool"}
+    assert "autoconf" not in packages({"CMakeLists.txt": CMAKE}, system="cmake")
+
+
+def test_compiler_sanitizer_and_ccache():
+    files = {"CMakeLists.txt": "project(x)"}
+    options = {"compiler": "clang", "sanitize": ["address", "undefined"], "ccache": True}
+    tools, compiler = testing.check_language(CcLanguage(), files, **options)
+    assert {"clang", "libclang-rt-dev", "ccache"} <= {*tools.options}
+    assert (compiler.kind, compiler.options, compiler.after) == ("cc", options, False)
+
+
+def test_on_other_bases_nothing_is_installed():
+    project = testing.MemoryProject({"CMakeLists.txt": CMAKE})
+    assert CcLanguage().layers(draft("host"), project) == ()
+    assert CcLanguage().layers(draft("image"), project) == ()
+    (layer,) = CcLanguage().layers(draft("image", packages=["zlib1g-dev"]), project)
+    assert layer.options == ["zlib1g-dev"]
+
+
+@pytest.mark.parametrize(
+    ("files", "env", "message", "hint"),
+    [
+        ({}, draft(), "there is no CMakeLists.txt, meson.build", "`directory:`"),
+        ({"CMakeLists.txt": ""}, draft(directory="c"), "there is no c/CMakeLists.txt", "`system: cmake`"),
+        ({"CMakeLists.txt": ""}, draft("host", packages=["a", "b"]), "the base `host`", "`apt install a b`"),
+    ],
+)
+def test_what_is_wrong_is_an_error_with_its_place(files, env, message, hint):
+    with pytest.raises(api.SpecError) as caught:
+        CcLanguage().layers(env, testing.MemoryProject(files))
+    (problem,) = caught.value.problems
+    assert message in problem.message
+    assert hint in problem.hint
+    assert str(problem.where) == "envtool.yaml:3:9"
+
+
+def test_names_that_are_taken_are_not_taken_again():
+    env = replace(draft(compiler="gcc"), layer_names=("c-tools",), above=("c-compiler",))
+    names = [layer.name for layer in CcLanguage().layers(env, testing.MemoryProject({"Makefile": ""}))]
+    assert names == ["cc-c-tools", "cc-c-compiler"]
+
+
+EDITS = [
+    ("CMakeLists.txt", "VERSION 1.2.3", "VERSION 2.0.0"),
+    ("CMakeLists.txt", "project(x", "project(renamed"),
+    ("CMakeLists.txt", "enable_testing()", "enable_testing()\nadd_compile_options(-Wall)"),
+    ("CMakeLists.txt", "find_package(ZLIB 1.2 REQUIRED)", "find_package(ZLIB 1.3 REQUIRED)"),
+    ("CMakeLists.txt", "cmake_minimum_required(VERSION 3.10)", "cmake_minimum_required(VERSION 3.20)"),
+    ("CMakeLists.txt", "find_package(PNG)", "find_package(JPEG)"),
+    ("CMakeLists.txt", "is a comment", "is another comment"),
+    ("CMakeLists.txt", "add_test(NAME t COMMAND t)", "add_test(NAME t2 COMMAND t --fast)"),
+    ("README.md", "# x", "# x, better"),
+    (".clang-format", "BasedOnStyle: LLVM", "BasedOnStyle: Google"),
+    (".clang-tidy", "Checks: '*'", "Checks: '-*'"),
+    ("src/main.c", "int main", "int  main"),
+    ("src/CMakeLists.txt", "add_executable(t main.c)", "add_executable(t main.c more.c)"),
+    ("include/x.h", "#define X_VERSION 1", "#define X_VERSION 2"),
+    ("NEWS", "1.2.3", "2.0.0"),
+    ("COPYING", "2023", "2024"),
+    (".github/workflows/ci.yml", "on: push", "on: pull_request"),
+    ("docs/index.md", "x", "y"),
+    ("Makefile.local", "X = 1", "X = 2"),
+    (".editorconfig", "root = true", "root = false"),
+]
+FILES = {
+    "CMakeLists.txt": CMAKE, "README.md": "# x", ".clang-format": "BasedOnStyle: LLVM", ".clang-tidy": "Checks: '*'",
+    "src/main.c": "int main(void) { return 0; }", "src/CMakeLists.txt": "add_executable(t main.c)",
+    "include/x.h": "#define X_VERSION 1", "NEWS": "1.2.3", "COPYING": "2023", ".github/workflows/ci.yml": "on: push",
+    "docs/index.md": "x", "Makefile.local": "X = 1", ".editorconfig": "root = true",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "old", "new"), EDITS)
+def test_an_edit_that_changes_no_requirement_changes_no_layer(path, old, new):
+    before = testing.check_language(CcLanguage(), FILES)
+    assert old in FILES[path]
+    after = testing.check_language(CcLanguage(), FILES | {path: FILES[path].replace(old, new)})
+    assert after == before
+
+
+def test_a_new_requirement_is_one_more_package():
+    more = CMAKE.replace("find_package(PNG)", "find_package(PNG REQUIRED)")
+    assert packages({"CMakeLists.txt": more}) - packages({"CMakeLists.txt": CMAKE}) == {"libpng-dev"}
+
+
+# ---- hostile files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", READERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "find_package(" * 20_000,
+        "find_package(A" + " REQUIRED" * 50_000 + ")",
+        "pkg_check_modules(" + "a " * 100_000,
+        "dependency('" + "a" * 300_000,
+        "dependency('a', " * 20_000,
+        "PKG_CHECK_MODULES([" + "A" * 300_000,
+        "PKG_CHECK_MODULES([A], [" + "b " * 100_000,
+        "pkg-config " + "--x " * 50_000 + "\n" + "pkg-config" * 30_000,
+        "#[[" * 100_000,
+        "dnl " * 100_000,
+        "\x00\xff(" * 100_000,
+        " " * 500_000,
+    ],
+)
+def test_a_hostile_file_takes_little_time(system, text):
+    began = time.process_time()
+    for name in needed_packages(system, {"x": text}):
+        assert name.isascii()
+    unknown_requirements(system, {"x": text})
+    assert time.process_time() - began < 2
+
+
+def test_a_file_that_is_no_text_is_left_out():
+    class Project(testing.MemoryProject):
+        def read(self, path):
+            if path == "src/CMakeLists.txt":
+                raise api.UsageError("src/CMakeLists.txt is not UTF-8", code="not-text")
+            return super().read(path)
+
+    project = Project({"CMakeLists.txt": CMAKE, "src/CMakeLists.txt": "\udcff"})
+    (layer,) = CcLanguage().layers(draft(), project)
+    assert "zlib1g-dev" in layer.options
+
+
+# ---- init ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_tools(monkeypatch):
+    monkeypatch.setattr("envtool_cc.detection.which", lambda name, path: f"/usr/bin/{name}")
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_detection_of_tests_and_of_what_is_installed():
+    text = "project(x)\nenable_testing()\nadd_test(NAME t COMMAND t)\ninstall(TARGETS t)\n"
+    (found,) = detect(testing.MemoryProject({"CMakeLists.txt": text}))
+    tasks = found.env["tasks"]
+    assert "base" not in found.env
+    assert tasks["test"][-1] == "ctest --test-dir build --output-on-failure --no-tests=error {{ args }}"
+    assert tasks["build"]["outputs"] == ["dist/**"]
+    (found,) = detect(testing.MemoryProject({"meson.build": MESON}))
+    assert found.env["base"] == {"debian": "bookworm"}, "this machine may not have what it requires"
+    assert found.env["tasks"] == {"test": ["meson setup build", "meson test -C build --print-errorlogs {{ args }}"]}
+    files = {"configure.ac": "AC_INIT([x], [1])", "Makefile.am": "TESTS = t.sh\nbin_PROGRAMS = x\n"}
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env["tasks"]["test"] == ["autoreconf -fi", "./configure", "make -j$(nproc)", "make check {{ args }}"]
+    assert found.env["tasks"]["build"]["run"][1] == "./configure --prefix=/usr"
+    (found,) = detect(testing.MemoryProject(files | {"configure": "#!/bin/sh"}))
+    assert found.env["tasks"]["test"][0] == "./configure"
+
+
+@pytest.mark.usefixtures("with_tools")
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"CMakeLists.txt": "project(x)\nadd_test(NAME t COMMAND t)\n"}, "no tests"),
+        ({"CMakeLists.txt": "project(x)\nenable_testing()\n"}, "no tests"),
+        ({"meson.build": "project('x', 'c')\n"}, "no tests"),
+        ({"configure.ac": "AC_INIT([x], [1])", "Makefile.am": "SUBDIRS = .\n"}, "no tests"),
+        (
+            {"CMakeLists.txt": "project(x)\nfind_package(Obscure REQUIRED)\nenable_testing()\nadd_test(t t)"},
+            "requires Obscure",
+        ),
+    ],
+)
+def test_a_task_that_could_not_pass_is_not_written(files, reason):
+    (found,) = detect(testing.MemoryProject(files))
+    assert not found.tested
+    assert reason in found.reason
+
+
+def test_without_tools_on_this_machine_the_base_is_debian(monkeypatch):
+    monkeypatch.setattr("envtool_cc.detection.which", lambda name, path: None)
+    (found,) = detect(testing.MemoryProject({"CMakeLists.txt": CMAKE}))
+    assert found.env["base"] == {"debian": "bookworm"}
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"Makefile": MAKE}, {"CMakeLists.txt": "add_library(x x.c)\n"}, {"meson.build": "test('t', t)\n"}]
+)
+def test_what_is_no_project_of_c_is_not_detected(files):
+    assert detect(testing.MemoryProject(files)) == []

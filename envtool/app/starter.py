@@ -23,7 +23,6 @@ C_PACKAGES = ("gcc", "libc6-dev", "make")
 _CPP_PATTERNS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")
 _TEST_TARGET = re.compile(r"^(test|check)\s*:(?!=)", re.MULTILINE)
 _GO_RELEASES = ((19, "bookworm"), (24, "trixie"))  # (newest minor version of Go, the Debian release that has it)
-_CARGO_DEPENDENCIES = re.compile(r"^\[([\w.'\"()-]+\.)?((dev|build)-)?dependencies[.\]]", re.MULTILINE)
 _GO_REQUIRE = re.compile(r"^\s*require\b", re.MULTILINE)
 _PROJECT_FILES = (
     "pyproject.toml",
@@ -104,7 +103,7 @@ class ProjectWithTexts:
 def detect_build_system(project: Project) -> Iterator[Detection]:
     """The first build system whose tests need only packages of Debian; before it the build systems that need packages
     of their own package manager."""
-    for detect_one in (_detect_cargo, _detect_go, _detect_cmake, _detect_make):
+    for detect_one in (_detect_go, _detect_cmake, _detect_make):
         detection = detect_one(project)
         if detection is not None:
             yield detection
@@ -135,23 +134,6 @@ def _detect_subprojects(project: Project) -> Iterator[Detection]:
 def _make_env(suite: str, packages: tuple[str, ...], command: str = "") -> Json:
     task: dict[str, Json] = {"tasks": {"test": command}} if command else {}
     return {"base": {"debian": suite}, "layers": [{"apt": [*packages]}], **task}
-
-
-def _detect_cargo(project: Project) -> Detection | None:
-    text = project.read("Cargo.toml")
-    if text is None:
-        return None
-    lock = project.read("Cargo.lock") or ""
-    suite = "trixie" if re.search(r'^edition\s*=\s*"2024"', text, re.MULTILINE) else "bookworm"
-    packages = ("cargo", *C_PACKAGES[:2])
-    vendored = project.read(".cargo/config.toml") is not None and bool(project.glob("vendor/*/Cargo.toml"))
-    needs_registry = "source = " in lock or (not lock and _CARGO_DEPENDENCIES.search(text) is not None)
-    if needs_registry and not vendored:
-        reason = "Cargo.toml, whose crates are on a registry: `cargo vendor` copies them into the project"
-        return Detection(language="cargo", reason=reason, env=_make_env(suite, packages))
-    return Detection(
-        language="cargo", reason="Cargo.toml", env=_make_env(suite, packages, "cargo test --offline {{ args }}")
-    )
 
 
 def _detect_go(project: Project) -> Detection | None:

@@ -104,10 +104,14 @@ def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
     plugins = {
         name
         for name in names
-        if name.startswith(("envtool_cc.", "envtool_python.", "envtool_node.", "envtool_services."))
+        if name.startswith(("envtool_cc.", "envtool_python.", "envtool_node.", "envtool_rust.", "envtool_services."))
     }
     assert not {
-        name for name in plugins if name.endswith((".resolver", ".simple_index", ".pip_config", ".building", ".npmrc"))
+        name
+        for name in plugins
+        if name.endswith(
+            (".resolver", ".simple_index", ".pip_config", ".building", ".npmrc", ".cargo_config", ".vendoring")
+        )
     }
 
 

@@ -48,6 +48,8 @@ ALLOWED = {
     "envtool/kinds/image/image_archives.py": PRIVATE,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/npmrc.py": OWN,
+    "plugins/envtool_rust/src/envtool_rust/cargo_config.py": OWN,
+    "plugins/envtool_rust/src/envtool_rust/crate_downloads.py": STORE,
     "plugins/envtool_python/src/envtool_python/beside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/compiling.py": CONTAINER,

@@ -10,7 +10,6 @@ from envtool.app.starter import detect_build_system
 from envtool.cli.main import main
 from envtool.testing import MemoryProject
 
-CARGO = '[package]\nname = "a"\nversion = "0.1.0"\nedition = "2021"\n'
 CMAKE = "project(a)\nadd_executable(t t.c)\n"
 
 
@@ -43,19 +42,6 @@ def one(files):
             ["cmake"],
             "ctest",
         ),
-        ({"Cargo.toml": CARGO}, "bookworm", ["cargo"], "cargo test"),
-        ({"Cargo.toml": CARGO.replace("2021", "2024")}, "trixie", ["cargo"], "cargo test"),
-        ({"Cargo.toml": CARGO, "Makefile": "test:\n\tcargo test\n"}, "bookworm", ["cargo"], "cargo test"),
-        (
-            {
-                "Cargo.toml": CARGO + "[dependencies]\nx = '1'\n",
-                ".cargo/config.toml": "",
-                "vendor/x/Cargo.toml": "",
-            },
-            "bookworm",
-            ["cargo"],
-            "cargo test",
-        ),
         ({"go.mod": "module a\n\ngo 1.19\n"}, "bookworm", ["golang-go"], "go test ./..."),
         ({"go.mod": "module a\n\ngo 1.22.3\n"}, "trixie", ["golang-go"], "go test ./..."),
         ({"go.mod": "module a\ngo 1.19\nrequire x v1\n", "vendor/modules.txt": ""}, "bookworm", [], "go test"),
@@ -78,10 +64,6 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),
         ({"CMakeLists.txt": CMAKE + "enable_testing()\nfind_package(Boost REQUIRED)"}, "looks for Boost"),
-        ({"Cargo.toml": CARGO + "[dependencies]\nserde = '1'\n"}, "cargo vendor"),
-        ({"Cargo.toml": CARGO + "[dev-dependencies.serde]\n"}, "cargo vendor"),
-        ({"Cargo.toml": CARGO + "[target.'cfg(unix)'.dependencies]\n"}, "cargo vendor"),
-        ({"Cargo.toml": CARGO, "Cargo.lock": 'source = "registry+https://x"\n'}, "cargo vendor"),
         ({"go.mod": "module a\n\ngo 1.19\n\nrequire (\n\tx v1\n)\n"}, "go mod vendor"),
         ({"go.mod": "module a\n\ngo 1.99\n"}, "no release of Debian"),
     ],

@@ -1,4 +1,4 @@
-"""Parsers for cargo test (1.94), go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
+"""Parsers for go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
 
 from __future__ import annotations
 
@@ -12,47 +12,6 @@ from envtool.report.test_counts.sums import MAX_CASES, agreeing
 
 if TYPE_CHECKING:
     from envtool.events import CaseOutcome
-
-
-class Cargo(LineReader):
-    """`test result: ok. 3 passed; …` of each test program, which began with `running 3 tests`."""
-
-    BEGINS = re.compile(r"running (\d+) tests?$")
-    ENDS = re.compile(
-        r"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; (\d+) measured; \d+ filtered out"
-        r"(?:; finished in [\d.]+s)?$"
-    )
-    AFTER = re.compile(r"( +Running |   Doc-tests |Caused by:|  process didn't exit|    `-p |all doctests ran in )")
-    TEST = re.compile(r"(?:test )?(\S.*) (?:\.\.\.|---) (ok|FAILED|ignored)(?:, .*)?$")
-    OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
-
-    def __init__(self) -> None:
-        self._begun: list[int] = []
-        self._cases: list[Case] = []
-
-    def feed_line(self, text: str) -> Suite | None:
-        if begins := self.BEGINS.match(text):
-            self._begun.append(int(begins[1]))
-            self.inside = len(self._begun)
-            self._cases = []
-        elif (test := self.TEST.match(text)) and len(self._cases) < MAX_CASES:
-            self._cases.append(Case(id=test[1], outcome=self.OUTCOMES[test[2]]))
-        match = self.ENDS.match(text)
-        if not match:
-            return None
-        passed, failed, ignored, measured = (int(number) for number in match.groups())
-        if self._begun and passed + failed + ignored + measured != self._begun[-1]:
-            return None  # a test printed it
-        began = bool(self._begun) and self._begun.pop() >= 0
-        self.inside = len(self._begun)
-        if self._begun:
-            return None
-        parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
-        cases, self._cases = agreeing(self._cases, failed=failed), []
-        return Suite.of(*parts, proven=began, otherwise=BARE, cases=cases)
-
-    def is_epilogue(self, text: str) -> bool:
-        return bool(self.AFTER.match(text))
 
 
 class Go(LineReader):
@@ -218,7 +177,6 @@ class Phpunit(LineReader):
 
 
 READERS = (
-    OutputReader(name="cargo test", start=Cargo, begins=r"running \d|test (?:result: |\S)", contains=r" --- FAILED$"),
     OutputReader(name="go test", start=Go, begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)", contains=r"--- [PFS]"),
     OutputReader(name="Surefire", start=Surefire, begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: "),
     OutputReader(name="RSpec", start=Rspec, begins=r"\d+ examples?, |Finished in "),

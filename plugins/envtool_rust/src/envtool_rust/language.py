@@ -1,0 +1,113 @@
+"""`language: rust`: a project's Cargo.toml as layers. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from envtool import api
+from envtool_rust.kinds import join
+from envtool_rust.rust_toolchain import MINOR, SUITE, free_name, toolchain_layers
+
+if TYPE_CHECKING:
+    from envtool_rust.cargo_manifest import Manifest
+
+TASK = "cargo test {{ args }}"
+_MEMBERS = "cargo test --workspace {{ args }}"
+
+
+def language_layers(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+    """Returns cargo and rustc as an apt layer, if the base is Debian, and the cargo layer of what the project requires.
+    Raises SpecError if the project's own files are wrong."""
+    from envtool_rust.cargo_manifest import CargoManifestError, find_root, parse_manifest
+
+    path = join(str(env.options.get("directory", ".")), "Cargo.toml")
+    text = project.read(path)
+    if text is None:
+        raise _spec_error(env, f"there is no {path}", hint="`directory:` says where it is")
+    try:
+        root = find_root(parse_manifest(text, path), project.read)
+        needed, options = _cargo_layer(root, project)
+    except CargoManifestError as error:
+        where = api.Where(file=error.file, line=error.line, column=error.column)
+        lines = (project.read(error.file) or "").splitlines()[error.line - 1 : error.line]
+        problem = api.Problem(where=where, message=str(error), code="cargo-file", text=(lines or [""])[0])
+        raise api.SpecError((problem,)) from None
+    used_names = {*env.layer_names, *env.above}
+    toolchain = toolchain_layers(env, used_names)
+    if not needed:
+        return toolchain
+    if "cargo" in env.options:
+        options["cargo"] = env.options["cargo"]
+    needs = tuple(draft.name for draft in toolchain) or env.layer_names
+    crates = api.LayerDraft(name=free_name("crates", used_names), kind="cargo", options=options, needs=needs)
+    return (*toolchain, crates)
+
+
+def _cargo_layer(root: Manifest, project: api.Project) -> tuple[bool, dict[str, api.Json]]:
+    """Returns whether a project needs a cargo layer, and its options. A project that has its crates in its own
+    directory, as its cargo settings say, needs none. Raises CargoManifestError."""
+    from envtool_rust.cargo_manifest import has_dependencies, project_manifests
+
+    options: dict[str, api.Json] = {} if root.directory == "." else {"directory": root.directory}
+    if _is_vendored(project, root.directory):
+        return False, options
+    lock = project.read(join(root.directory, "Cargo.lock"))
+    if lock is not None and "git+" not in lock:
+        return "source = " in lock, options  # what else is in it, the layer's kind reads
+    manifests = project_manifests(root, project.read, project.glob)
+    further = [manifest.file for manifest in manifests if manifest.file != root.file]
+    if further:
+        options["manifests"] = [*further]
+    return lock is not None or has_dependencies(manifests), options
+
+
+def _is_vendored(project: api.Project, directory: str) -> bool:
+    from envtool_rust.cargo_config import parse_config
+
+    for name in (".cargo/config.toml", ".cargo/config"):
+        text = project.read(join(directory, name))
+        sources = parse_config(text).get("source") if text else None
+        if not isinstance(sources, dict):
+            continue
+        replaced = sources.get("crates-io")
+        target = sources.get(replaced.get("replace-with")) if isinstance(replaced, dict) else None
+        if isinstance(target, dict) and isinstance(target.get("directory"), str):
+            return True
+    return False
+
+
+def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
+    return api.SpecError((api.Problem(where=env.where, message=message, code="rust", hint=hint),))
+
+
+# ---- `envtool init` -------------------------------------------------------------------------------------------------
+
+
+def detect(project: api.Project) -> list[api.Detection]:
+    """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
+    from envtool_rust.cargo_manifest import CargoManifestError, find_root, parse_manifest, project_manifests
+
+    text = project.read("Cargo.toml")
+    if text is None:
+        return []
+    try:
+        manifest = parse_manifest(text, "Cargo.toml")
+        manifests = project_manifests(find_root(manifest, project.read), project.read, project.glob)
+    except CargoManifestError as error:
+        return [api.Detection(language="rust", reason=f"{error.file}:{error.line}: {error}")]
+    env: dict[str, api.Json] = {"base": {"debian": SUITE}, "language": "rust"}
+    if too_new := next((minor for each in manifests if (minor := _minor(each)) > MINOR), 0):
+        reason = f"Cargo.toml, which wants Rust 1.{too_new}: Debian {SUITE} has 1.{MINOR}"
+        return [api.Detection(language="rust", reason=reason)]
+    if not any(project.glob("target/**")):
+        env["caches"] = ["target"]
+    task = _MEMBERS if manifest.workspace is not None and len(manifests) > 1 else TASK
+    return [api.Detection(language="rust", reason="Cargo.toml", env={**env, "tasks": {"test": task}})]
+
+
+def _minor(manifest: Manifest) -> int:
+    """Returns 70 for `rust-version = "1.70"`, 0 for none."""
+    package = manifest.package or (manifest.workspace or {}).get("package") or {}
+    version = re.match(r"1\.(\d{1,4})", str(package.get("rust-version", "")))
+    return int(version[1]) if version else 0

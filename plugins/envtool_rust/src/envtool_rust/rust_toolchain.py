@@ -1,0 +1,30 @@
+"""Where an env has its cargo and rustc from: the one place that decides it, also for `toolchain: {rust: …}`. Pure."""
+
+from __future__ import annotations
+
+from envtool import api
+from envtool_rust.kinds import CARGO, COMPONENTS
+
+# cargo links by the system's C compiler, which Debian's rustc only recommends on some suites.
+PACKAGES = ("cargo", "gcc", "libc6-dev")
+SUITE = "trixie"  # of Debian, for a project without a spec: cargo 1.85
+MINOR = 85  # of that cargo: 1.85
+
+
+def toolchain_layers(env: api.EnvDraft, used_names: set[str]) -> tuple[api.LayerDraft, ...]:
+    """Returns the layers with cargo and rustc: Debian's packages on a Debian base, unless the env names another cargo;
+    nothing on other bases, whose own are used."""
+    if env.base_kind != "debian" or env.options.get("cargo", CARGO) != CARGO:
+        return ()
+    components = env.options.get("components") or []
+    assert isinstance(components, list)
+    packages: list[api.Json] = [*PACKAGES, *(COMPONENTS[str(name)] for name in components)]
+    return (api.LayerDraft(name=free_name("rust", used_names), kind="apt", options=packages, after=False),)
+
+
+def free_name(name: str, used_names: set[str]) -> str:
+    """Returns the name, or one like it that no layer has, and notes it as used."""
+    while name in used_names:
+        name = f"rust-{name}"
+    used_names.add(name)
+    return name

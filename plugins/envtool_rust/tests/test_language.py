@@ -1,0 +1,125 @@
+"""`language: rust`: Cargo.toml -> layers, and what `envtool init` writes, without a container."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_rust.language import detect
+from envtool_rust.plugin import RustLanguage
+
+from envtool import api, testing
+
+PACKAGE = '[package]\nname = "app"\nversion = "1.0.0"\nedition = "2021"\n'
+WITH = PACKAGE + '[dependencies]\nserde = "1"\n'
+LOCK = '[[package]]\nname = "a"\nversion = "1.0.0"\nsource = "registry+x"\n'
+VENDORED = '[source.crates-io]\nreplace-with = "v"\n[source.v]\ndirectory = "vendor"\n'
+WORKSPACE = '[workspace]\nmembers = ["a", "b"]\n'
+
+
+def layers(files, base="debian", names=(), **options):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    draft = api.EnvDraft(name="unit", base_kind=base, options=options, layer_names=names, where=where)
+    return RustLanguage().layers(draft, testing.MemoryProject(files))
+
+
+def test_a_project_with_a_lock_file():
+    rust, crates = testing.check_language(
+        RustLanguage(), {"Cargo.toml": WITH, "Cargo.lock": LOCK}, components=["clippy"]
+    )
+    assert (rust.kind, rust.options, rust.after) == ("apt", ["cargo", "gcc", "libc6-dev", "rust-clippy"], False)
+    assert (crates.kind, crates.options, crates.needs) == ("cargo", {}, ("rust",))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Cargo.toml": PACKAGE},
+        {"Cargo.toml": PACKAGE, "Cargo.lock": '[[package]]\nname = "app"\nversion = "1.0.0"\n'},
+        {"Cargo.toml": WITH, "Cargo.lock": LOCK, ".cargo/config.toml": VENDORED, "vendor/serde/Cargo.toml": ""},
+        {"Cargo.toml": WITH, ".cargo/config": VENDORED},
+        {"Cargo.toml": PACKAGE + '[dependencies]\nb = { path = "b" }\n', "b/Cargo.toml": PACKAGE.replace("app", "b")},
+    ],
+)
+def test_where_no_registry_is_needed_there_is_no_layer(files):
+    assert [layer.kind for layer in testing.check_language(RustLanguage(), files)] == ["apt"]
+
+
+@pytest.mark.parametrize(("base", "cargo"), [("host", "cargo"), ("debian", "/opt/rust/bin/cargo")])
+def test_a_cargo_that_is_there_is_not_installed(base, cargo):
+    options = {} if cargo == "cargo" else {"cargo": cargo}
+    (crates,) = layers({"Cargo.toml": WITH, "Cargo.lock": LOCK}, base, ("mine",), **options)
+    assert (crates.options, crates.needs) == (options, ("mine",))
+
+
+def test_without_a_lock_the_manifests_of_the_workspace_count():
+    files = {"Cargo.toml": WORKSPACE, "a/Cargo.toml": WITH, "b/Cargo.toml": PACKAGE.replace("app", "b")}
+    for directory in (".", "a"):
+        options = {} if directory == "." else {"directory": directory}
+        _, crates = testing.check_language(RustLanguage(), files, **options)
+        assert crates.options == {"manifests": ["a/Cargo.toml", "b/Cargo.toml"]}
+    git = {**files, "Cargo.lock": LOCK.replace("registry+x", "git+https://x")}
+    assert "manifests" in testing.check_language(RustLanguage(), git)[1].options
+    assert testing.check_language(RustLanguage(), {**files, "Cargo.lock": LOCK})[1].options == {}
+
+
+def test_names_that_are_taken():
+    names = [layer.name for layer in layers({"Cargo.toml": WITH, "Cargo.lock": LOCK}, names=("rust", "crates"))]
+    assert names == ["rust-rust", "rust-crates"]
+
+
+@pytest.mark.parametrize(
+    ("files", "why", "file"),
+    [
+        ({}, "there is no Cargo.toml", "envtool.yaml"),
+        ({"Cargo.toml": "[package\n"}, "Cargo.toml is not TOML", "Cargo.toml"),
+        ({"Cargo.toml": WORKSPACE, "a/Cargo.toml": PACKAGE}, "names b, where there is no Cargo.toml", "Cargo.toml"),
+        (
+            {"Cargo.toml": WORKSPACE, "a/Cargo.toml": "x", "b/Cargo.toml": PACKAGE},
+            "a/Cargo.toml is not",
+            "a/Cargo.toml",
+        ),
+        ({"Cargo.toml": WITH + 'x = { path = "../x" }\n'}, "outside of the project", "Cargo.toml"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(files, why, file):
+    with pytest.raises(api.SpecError) as caught:
+        layers(files)
+    (problem,) = caught.value.problems
+    assert why in problem.message
+    assert problem.where.file == file
+
+
+@pytest.mark.parametrize(
+    ("files", "task", "caches"),
+    [
+        ({"Cargo.toml": PACKAGE}, "cargo test {{ args }}", ["target"]),
+        ({"Cargo.toml": WITH, "target/kept": ""}, "cargo test {{ args }}", None),
+        (
+            {"Cargo.toml": WORKSPACE, "a/Cargo.toml": PACKAGE, "b/Cargo.toml": PACKAGE.replace("app", "b")},
+            "cargo test --workspace {{ args }}",
+            ["target"],
+        ),
+    ],
+)
+def test_detection(files, task, caches):
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.language == "rust"
+    expected = {"base": {"debian": "trixie"}, "language": "rust", "tasks": {"test": task}}
+    assert found.env == expected | ({"caches": caches} if caches else {})
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"Cargo.toml": PACKAGE + 'rust-version = "1.90"\n'}, "which wants Rust 1.90: Debian trixie has 1.85"),
+        ({"Cargo.toml": "[package\n"}, "Cargo.toml:1: Cargo.toml is not TOML"),
+        ({"Cargo.toml": WORKSPACE}, "names a, where there is no Cargo.toml"),
+    ],
+)
+def test_what_could_not_pass_is_not_detected(files, why):
+    (found,) = detect(testing.MemoryProject(files))
+    assert not found.tested
+    assert why in found.reason
+
+
+def test_nothing_is_detected_where_there_is_no_package():
+    assert detect(testing.MemoryProject({})) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from envtool import keys
@@ -145,7 +146,7 @@ def documents(root, registry: PluginRegistry):
     spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
     nodes = build_graph(spec, registry)
     setting = Context(
-        store=None,
+        store=SimpleNamespace(path=lambda name: f"/nonexistent/{name}"),  # only asked where blobs are
         root=str(root),
         arch="x86_64",
         emit=lambda event: None,

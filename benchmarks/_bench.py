@@ -311,10 +311,16 @@ class Storage:
         self.top, self._envtool = top, envtool
         self.clean()
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """For podman, buildah and skopeo: a runtime directory and credentials of this run. Without them an ordinary user's
+        tools search /run/containers, which may be root's alone."""
+        return {"XDG_RUNTIME_DIR": f"{self.top}/x", "REGISTRY_AUTH_FILE": f"{self.top}/x/auth.json"}
+
     def words(self, tool: str) -> list[str]:
         """The command, with where it keeps what it has. As a user podman leaves a process behind, which it finds by the
         runtime directory."""
-        runtime = ["env", f"XDG_RUNTIME_DIR={self.top}/x"] if os.geteuid() else []
+        runtime = ["env", *(f"{name}={value}" for name, value in self.variables.items())] if os.geteuid() else []
         return [*runtime, tool, "--root", f"{self.top}/s", "--runroot", f"{self.top}/r", "--storage-driver", "overlay"]
 
     def clean(self) -> None:
@@ -326,6 +332,7 @@ class Storage:
             subprocess.run(["umount", "--lazy", place], check=False)
         remove(self._envtool, self.top)
         (self.top / "x").mkdir(mode=0o700, parents=True)
+        (self.top / "x/auth.json").write_text("{}")
 
 
 def without_hybrid_cgroups() -> None:

@@ -60,10 +60,21 @@ class Registry:
         first, *rest = words
         options = {"copy": ["--src-tls-verify=false", "--dest-tls-verify=false"], "inspect": ["--tls-verify=false"]}
         argv = [program, "--insecure-policy", first, *options.get(first, []), *rest]
-        environ = {**os.environ, "XDG_RUNTIME_DIR": str(self.data)}  # /run/containers may be root's alone
+        environ = {**os.environ, **own_runtime(self.data)}
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
         assert not check or done.returncode == 0, done.stderr
         return done
+
+
+def own_runtime(directory: Path) -> dict[str, str]:
+    """Returns variables by which podman, buildah and skopeo keep sockets, and look for credentials, in a directory of the
+    test: in /run/containers they meet what other users made there, which they may not even be allowed to search."""
+    runtime = directory / "runtime"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    credentials = runtime / "auth.json"
+    if not credentials.exists():
+        credentials.write_text("{}")
+    return {"XDG_RUNTIME_DIR": str(runtime), "REGISTRY_AUTH_FILE": str(credentials)}
 
 
 def free_port() -> int:

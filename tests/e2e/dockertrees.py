@@ -22,6 +22,7 @@ from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler, Stack
 from envtool.container import supervisor
 from envtool.container.program import ContainerStep, Program, Root
+from tests.registries import own_runtime
 
 CASES = Path(__file__).parent / "dockerfiles"
 TINY = ("debian:bookworm-slim", "alpine:3.20", "node:20-alpine", "golang:1.22")
@@ -59,7 +60,8 @@ class Bench:
     def buildah(self, *words: str, check: bool = True) -> str:
         command = ["buildah", "--root", f"{self.top}/storage", "--runroot", f"{self.top}/run",
                    "--storage-driver", self.driver, *words]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        environ = {**os.environ, **own_runtime(self.top)}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout.strip()

@@ -20,6 +20,7 @@ import pytest
 
 from envtool.container import userns
 from tests.places import LIMIT, calling, fresh_place
+from tests.registries import own_runtime
 
 pytestmark = pytest.mark.e2e
 
@@ -115,7 +116,9 @@ def tool(name: str) -> str:
 def peer(*words, data=None, **more) -> str:
     """What another tool prints."""
     tool(words[0])
-    done = subprocess.run(words, input=data, capture_output=True, timeout=LIMIT, check=False, **more)
+    with tempfile.TemporaryDirectory(prefix="peer-") as runtime:
+        environ = {**os.environ, **own_runtime(Path(runtime))}
+        done = subprocess.run(words, env=environ, input=data, capture_output=True, timeout=LIMIT, check=False, **more)
     assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout.decode()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from envtool.net.oci import documents
+from tests.registries import own_runtime
 from tests.unit.kinds.image.layouts import Layout
 from tests.unit.store.archives import digest, link, member, tar
 from tests.unit.store.test_hostile import CASES
@@ -52,10 +53,12 @@ class Made:
     buildah: tuple[str, ...]
 
 
+_environ: dict[str, str] = {}  # variables of the tools, while `made` has a directory for them
+
+
 def run(*words: object, **more) -> str:
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, timeout=120, check=False, **more
-    )
+    argv, environ = [str(word) for word in words], {**os.environ, **_environ}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False, **more)
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout.strip()
 
@@ -71,12 +74,14 @@ def made() -> Iterator[Made]:
     shell = busybox()
     top = Path(tempfile.mkdtemp(prefix="it-"))  # podman wants short paths
     top.chmod(0o755)
+    _environ.update(own_runtime(top))
     try:
         buildah, listing = by_buildah(top, shell)
         listings = dict.fromkeys(("layout", "zstd", "image.tar", "docker.tar"), listing)
         listings |= dict.fromkeys(("umoci", "podman.tar"), by_others(top, shell))
         yield Made(top=top, listings=listings, buildah=buildah)
     finally:
+        _environ.clear()
         shutil.rmtree(top)
 
 

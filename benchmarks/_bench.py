@@ -313,8 +313,8 @@ class Storage:
 
     @property
     def variables(self) -> dict[str, str]:
-        """For podman, buildah and skopeo: a runtime directory and credentials of this run. Without them an ordinary user's
-        tools search /run/containers, which may be root's alone."""
+        """For podman, buildah and skopeo: a runtime directory and credentials of this run. Without them an ordinary
+        user's tools search /run/containers, which may be root's alone."""
         return {"XDG_RUNTIME_DIR": f"{self.top}/x", "REGISTRY_AUTH_FILE": f"{self.top}/x/auth.json"}
 
     def words(self, tool: str) -> list[str]:

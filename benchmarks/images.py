@@ -63,8 +63,8 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             image, theirs = f"oci:{made.name}:v1", f"oci:{made}:v1"
             if host:
                 image, theirs = f"{host}/bench/{compression}:v1", f"docker://{host}/bench/{compression}:v1"
-                copy = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", f"oci:{made}:v1", theirs]
-                seconds(*copy, **storage.variables)
+                copy = ("skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false")
+                seconds(*copy, f"oci:{made}:v1", theirs, **storage.variables)
             (work / "envtool.yaml").write_text(f'version: 1\nenvs: {{e: {{base: {{image: "{image}"}}}}}}\n')
 
             def ours() -> float:

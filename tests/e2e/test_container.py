@@ -6,6 +6,7 @@ import importlib
 import os
 import pty
 import pwd
+import secrets
 import select
 import shutil
 import signal
@@ -125,6 +126,10 @@ def processes() -> set[int]:
     while more := {p for p, parent in parents.items() if parent in found | {os.getpid()}} - found:
         found |= more
     return found
+
+
+# Seconds for `sleep`, one for each test, that no other process of this machine sleeps: another run of these tests neither.
+NAPS = [f"9876{number}.{secrets.randbelow(1 << 30)}" for number in range(8)]
 
 
 def running(marker: str) -> bool:
@@ -629,20 +634,22 @@ def test_signals_are_default(tree):
 def test_daemons_end_with_the_step(tree):
     result = go(
         tree,
-        "(setsid sleep 98761 &) ; (sleep 98761 &); true"
+        f"(setsid sleep {NAPS[1]} &) ; (sleep {NAPS[1]} &); true"
         if shutil.which("setsid") is None
-        else "(bash -c 'sleep 98761 & disown' &); sleep 0.1",
+        else f"(bash -c 'sleep {NAPS[1]} & disown' &); sleep 0.1",
     )
     assert result.status == 0
-    assert gone("98761")
+    assert gone(NAPS[1])
 
 
 def test_timeout_terms_then_kills_everything(tree):
-    result = go(tree, "trap 'echo caught' TERM; sleep 98762 & while :; do sleep 0.05; done", timeout=2.0, grace=2.0)
+    result = go(
+        tree, f"trap 'echo caught' TERM; sleep {NAPS[2]} & while :; do sleep 0.05; done", timeout=2.0, grace=2.0
+    )
     assert result.status == 124
     assert result.exit.timed_out
     assert "caught" in result.out
-    assert gone("98762")
+    assert gone(NAPS[2])
 
 
 def test_cancel_ends_and_collects(tree, project):
@@ -650,7 +657,7 @@ def test_cancel_ends_and_collects(tree, project):
 
     def cancel() -> None:
         for _ in range(600):
-            if running("98763"):
+            if running(NAPS[3]):
                 break
             time.sleep(0.1)
         os.write(write, b"x")
@@ -660,7 +667,7 @@ def test_cancel_ends_and_collects(tree, project):
     try:
         result = go(
             tree,
-            "cd /project; echo partly > log; sleep 98763",
+            f"cd /project; echo partly > log; sleep {NAPS[3]}",
             project=project,
             outputs=("log",),
             cancel=read,
@@ -672,7 +679,7 @@ def test_cancel_ends_and_collects(tree, project):
         os.close(write)
     assert result.exit.interrupted
     assert result.exit.outputs == ("log",)
-    assert gone("98763")
+    assert gone(NAPS[3])
 
 
 def test_cancelled_at_any_moment_of_its_start(tree, depth):
@@ -682,21 +689,21 @@ def test_cancelled_at_any_moment_of_its_start(tree, depth):
         timer = threading.Timer(depth.random.uniform(0, 0.02), os.write, (write, b"x"))
         timer.start()
         try:
-            result = go(tree, "sleep 98765", cancel=read)
+            result = go(tree, f"sleep {NAPS[5]}", cancel=read)
         finally:
             timer.join()
             os.close(read)
             os.close(write)
         assert result.exit.interrupted
         assert result.exit.seconds < 5
-    assert gone("98765")
+    assert gone(NAPS[5])
 
 
 def test_cancelled_before_it_began(tree):
     read, write = os.pipe()
     os.write(write, b"x")
     try:
-        result = go(tree, "sleep 98764", cancel=read)
+        result = go(tree, f"sleep {NAPS[4]}", cancel=read)
     finally:
         os.close(read)
         os.close(write)
@@ -708,17 +715,17 @@ def test_kill_9_of_the_supervisor_takes_all(tree):
     child = os.fork()
     if child == 0:
         try:
-            go(tree, "(sleep 98765 &) ; sleep 98765")
+            go(tree, f"(sleep {NAPS[5]} &) ; sleep {NAPS[5]}")
         finally:
             os._exit(0)
     for _ in range(200):
-        if running("98765"):
+        if running(NAPS[5]):
             break
         time.sleep(0.02)
-    assert running("98765")
+    assert running(NAPS[5])
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert gone("98765")
+    assert gone(NAPS[5])
 
 
 def test_pid1_killed_is_seen(tree):
@@ -732,14 +739,14 @@ def test_pid1_killed_is_seen(tree):
                     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 except OSError:  # it has ended meanwhile
                     continue
-                if running("98766") and any(line.startswith("NSpid") and line.endswith("\t1") for line in lines):
+                if running(NAPS[6]) and any(line.startswith("NSpid") and line.endswith("\t1") for line in lines):
                     os.kill(pid, 9)
                     killed.append(pid)
 
     killed: list[int] = []
     killer = threading.Thread(target=kill)
     killer.start()
-    result = go(tree, "sleep 98766")
+    result = go(tree, f"sleep {NAPS[6]}")
     killer.join()
     assert result.status == 137
 
@@ -792,7 +799,11 @@ def test_a_terminal(tree):
                 env=ENV,
                 steps=(
                     ContainerStep(
-                        argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")
+                        argv=(
+                            "/bin/bash",
+                            "-ec",
+                            f"tty; test -w $(tty); stty size; read x; echo got-$x; sleep {NAPS[7]}",
+                        )
                     ),
                 ),
             )

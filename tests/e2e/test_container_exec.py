@@ -277,11 +277,14 @@ def test_the_containers_end_is_the_end_of_its_commands(made):
 
 def test_commands_may_end_well_when_the_container_is_stopped(made):
     container = made("trap 'sleep 0.5; exit 0' TERM; " + SERVE)
-    with container.exec(["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.02; done"]) as execution:
-        time.sleep(0.2)
+    log = os.memfd_create("log")
+    script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.02; done"
+    with container.exec(["sh", "-c", script], stdout=log) as execution:
+        until(lambda: b"ready" in os.pread(log, 100, 0))
         container.stop()
         assert execution.wait().status == 5
     container.wait()
+    os.close(log)
 
 
 def test_not_before_it_has_started_and_not_after_its_end(tree):  # noqa: F811

@@ -85,12 +85,12 @@ def test_stop_comes_from_another_thread_and_what_does_not_end_is_killed(made):
 def test_a_step_that_has_hardly_begun_is_stopped_too(made, held):
     """Before its execve, and before pid 1 knows its number, a process had a handler of pid 1, or got no signal."""
     for _ in range(40):
-        with made("sleep 60", grace=5, held=held) as container:
+        with made("sleep 600", grace=60, held=held) as container:
             container.start()
             began = time.monotonic()
             container.stop()
             assert container.wait().interrupted
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 40, "it was killed when its grace was over"
 
 
 def test_a_signal_reaches_the_step_and_none_else_is_forwarded(made):

@@ -17,6 +17,7 @@ from tests.depth import (  # noqa: E402
     configure,
     depth,  # noqa: F401
     pytest_collection_modifyitems,  # noqa: F401
+    pytest_make_collect_report,  # noqa: F401
     pytest_report_header,  # noqa: F401
     pytest_runtest_logreport,  # noqa: F401
     pytest_sessionfinish,  # noqa: F401

@@ -15,6 +15,11 @@ battery how many cases ran, of how many, and how many failed.
     @pytest.mark.dear                         # the same, and by one of CI's two runs alone
     def test_long(common): ...
 
+    pytestmark = pytest.mark.dear(cases=2)    # likewise, and only two cases of the module's tests with this mark
+
+    @pytest.mark.callers_in_turn              # CI's second run tries each case, as root or with a single id
+    def test_that_depends_on_the_caller(place): ...
+
     def test_many(depth):                     # a loop in one test
         for number in depth.times(10, 200):
             depth.random.choice(...)
@@ -22,6 +27,7 @@ battery how many cases ran, of how many, and how many failed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -33,6 +39,9 @@ from typing import Any
 import pytest
 
 LONG = os.environ.get("ENVTOOL_DEPTH") == "long"
+RUN = "" if LONG else os.environ.get("ENVTOOL_CI_RUN", "")  # which of the two of .ci/run: first, second
+BOTH = ("tests/e2e", "tests/hostile", "tests/pinned")  # where .ci/run finds tests that have a caller for both runs
+WHOLE = ("dear", "callers_in_turn")  # of these CI's second run tries every case that it has
 
 
 def _seed() -> str:
@@ -114,11 +123,15 @@ def _name(test: str) -> str:
 
 def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
-    config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
-    config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
-    config.addinivalue_line("markers", "dear: CI's first run tries a sixteenth of these, the second run all others")
-    config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
-    config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
+    for line in (
+        "sampled(count): of its parameters `count` are run in CI, all in .ci/long",
+        "one_caller: of its callers one is drawn for each case, all are in .ci/long",
+        "dear(cases): CI's first run tries a sixteenth of these, the second run all others; of a module's at most `cases`",
+        "every_caller: it depends on who calls, so every caller tries it, in CI too",
+        "callers_in_turn: likewise, but CI's second run tries each case as one of its callers, who take turns",
+        "any_caller: it does not depend on who calls: the ordinary user's run is enough",
+    ):
+        config.addinivalue_line("markers", line)
     if not config.getoption("hypothesis_seed", default=None):
         config.option.hypothesis_seed = str(random.Random(SEED).getrandbits(32))
 
@@ -127,59 +140,159 @@ def pytest_report_header() -> str:
     return f"depth: {'everything' if LONG else 'a sample of what counts in hundreds'}, seed {SEED} (ENVTOOL_SEED)"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Each process of pytest-xdist begins to collect elsewhere: what one compiles, assertions with it, the others find in
+    `__pycache__` when they come there."""
+    report = yield
+    ours = getattr(collector.config, "workerinput", None)
+    if ours and isinstance(collector, pytest.Directory) and report.result:
+        first = len(report.result) * int(ours["workerid"].removeprefix("gw")) // ours["workercount"]
+        report.result = report.result[first:] + report.result[:first]
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    """Has one order in all processes, wherever each began to collect, before pytest groups what shares fixtures."""
+    items.sort(key=lambda item: str(item.path))  # which keeps the order of a module
+    yield
+    _draw(config, items)
+
+
+def _draw(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`.
 
-    In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried nearly everything already, a test that is not
-    marked `every_caller` is tried as one of the callers, every second case at all, and `any_caller` not at all. What is
-    `dear` is shared between the two.
+    .ci/run has two runs (ENVTOOL_CI_RUN): as a user with a range of ids, then as root and with a single id.
+    The second run tries `every_caller` as each of its callers, `callers_in_turn` as one of them and `any_caller` not at
+    all; of `sampled` ones half as many. All other tests with a caller are tried once, as one of the three: the second run
+    has a quarter of each module's cases, at least one, and the first run has the others. `dear` is shared between the two.
     """
-    second = "ENVTOOL_CALLERS" in os.environ and not LONG
+    collected = len(items)
     if not LONG:
-        items[:] = _share(items, second=second)
+        items[:] = _share(items, second=RUN == "second")
+    if RUN == "first":
+        items[:] = _leave_to_second_run(items)
     kept: list[pytest.Item] = []
     groups: dict[tuple[str, str], list[pytest.Item]] = {}
+    turns: dict[str, list[pytest.Item]] = {}
     for item in items:
-        others = {name: value for name, value in getattr(_call(item), "params", {}).items() if name != "caller"}
         called = "caller" in getattr(_call(item), "params", {})
-        if second and item.get_closest_marker("any_caller"):
+        if RUN == "second" and item.get_closest_marker("any_caller"):
             continue
         if item.get_closest_marker("sampled"):
             groups.setdefault((_name(item.nodeid), ""), []).append(item)
-        elif item.get_closest_marker("one_caller") or (
-            second and called and not item.get_closest_marker("every_caller")
-        ):
-            groups.setdefault((_name(item.nodeid), str(others)), []).append(item)
+        elif RUN == "second" and called and not item.get_closest_marker("every_caller"):
+            turns.setdefault(str(item.path), []).append(item)
+        elif item.get_closest_marker("one_caller"):
+            groups.setdefault((_name(item.nodeid), _case(item)), []).append(item)
         else:
             kept.append(item)
-    for name in sorted({name for name, _ in groups}):
-        parts = [(key, group) for key, group in groups.items() if key[0] == name]
-        one = any(parts[0][1][0].get_closest_marker(word) for word in ("one_caller", "dear"))
-        marker = parts[0][1][0].get_closest_marker("sampled")
-        whole = not second or marker or parts[0][1][0].get_closest_marker("dear")
-        chosen = [part for part in parts if whole or random.Random(f"{SEED} half {part[0]}").randrange(2)]
-        battery = _batteries.setdefault(name, Battery(drawn=True)) if one or marker else Battery()
-        battery.of += sum(len(group) for _, group in parts)
-        for key, group in chosen:
-            count = len(group) if LONG else min(marker.args[0] if marker else 1, len(group))
-            kept += random.Random(f"{SEED} {key}").sample(group, count)
-            battery.ran += count
+    for (name, case), group in groups.items():
+        marker = group[0].get_closest_marker("sampled")
+        count = len(group) if LONG else min(marker.args[0] if marker else 1, len(group))
+        if (
+            RUN == "second"
+            and "caller" in getattr(_call(group[0]), "params", {})
+            and not group[0].get_closest_marker("dear")
+        ):
+            count = -(-count // 2)  # the first run has tried as many as the mark says
+        chosen = random.Random(f"{SEED} {case or name}").sample(group, count)
+        _count_drawn(name, group, chosen)
+        kept += chosen
+    for module in turns.values():
+        chosen = _take_turns(module)
+        for item in module:
+            if item.get_closest_marker("one_caller") or item.get_closest_marker("dear"):
+                _count_drawn(_name(item.nodeid), [item], [item] if item in chosen else [])
+        kept += chosen
     drawn = set(kept)
-    if len(drawn) < len(items):
+    if len(drawn) < collected:
         config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
         items[:] = [item for item in items if item in drawn]
-    # What takes long begins first, or one process would still be at it when all others have ended.
-    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1)
+    items[:] = _longest_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _count_drawn(name: str, cases: list[pytest.Item], chosen: list[pytest.Item]) -> None:
+    battery = _batteries.setdefault(name, Battery(drawn=True))
+    battery.of += len(cases)
+    battery.ran += len(chosen)
 
 
 def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
-    """All, but of what is dear a sixteenth, or all else of it; a case is the same one whoever calls. Each case is drawn by
-    itself: the two runs collect different tests, and a case must not fall between them."""
-    cases = {_case(item) for item in items if item.get_closest_marker("dear")}
+    """All, but of what is dear a sixteenth, or all else of it; a case is the same one whoever calls. Where a module's marks
+    say how many cases, as many are drawn first. Each case is shared by itself: the two runs collect different tests, and a
+    case must not fall between them."""
+    modules: dict[tuple[str, int], set[str]] = {}  # those of one file with one count -> cases
+    for item in items:
+        if marker := item.get_closest_marker("dear"):
+            modules.setdefault((_module(item), marker.kwargs.get("cases", 0)), set()).add(_case(item))
+    cases: set[str] = set()
+    for (module, count), known in modules.items():
+        fewer = random.Random(f"{SEED} {module}").sample(sorted(known), min(count or len(known), len(known)))
+        cases.update(fewer)
     ours = {case for case in cases if (random.Random(f"{SEED} {case}").randrange(16) != 0) == second}
     if cases:
-        _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
+        _batteries["what is dear"] = Battery(ran=len(ours), of=sum(map(len, modules.values())), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]
+
+
+def _take_turns(module: list[pytest.Item]) -> list[pytest.Item]:
+    """Of a module's cases those that CI's second run tries, each as one of its callers. Callers take turns: each has as
+    many cases as any other, or one fewer."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in module:
+        cases.setdefault(_case(item), []).append(item)
+    whole = [name for name, (item, *_) in cases.items() if not _is_shared(item)]
+    names = whole + _second_runs({name for name in cases if name not in whole}, module[0])
+    turn = random.Random(f"{SEED} turn {_module(module[0])}").randrange(len(cases[names[0]]))
+    return [cases[name][(turn + number) % len(cases[name])] for number, name in enumerate(names)]
+
+
+def _leave_to_second_run(items: list[pytest.Item]) -> list[pytest.Item]:
+    """All but the cases that CI's second run tries; a module's only case is tried by both."""
+    modules: dict[str, dict[str, pytest.Item]] = {}
+    for item in items:
+        if _is_shared(item) and _module(item).startswith(BOTH):
+            modules.setdefault(_module(item), {})[_case(item)] = item
+    theirs = {
+        case
+        for cases in modules.values()
+        if len(cases) > 1
+        for case in _second_runs({*cases}, next(iter(cases.values())))
+    }
+    return [item for item in items if not (_is_shared(item) and _case(item) in theirs)]
+
+
+def _is_shared(item: pytest.Item) -> bool:
+    """Whether a case is tried once, by one of CI's two runs, because the marks of its test say nothing else."""
+    marks = ("every_caller", "any_caller", "sampled", *WHOLE)
+    return "caller" in getattr(_call(item), "params", {}) and not any(map(item.get_closest_marker, marks))
+
+
+def _second_runs(cases: set[str], item: pytest.Item) -> list[str]:
+    """A quarter of the cases of the module of an item: which ones both runs know."""
+    return random.Random(f"{SEED} second {_module(item)}").sample(sorted(cases), -(-len(cases) // 4))
+
+
+def _module(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _longest_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """What takes long begins first, or one process would still be at it when all others have ended. pytest-xdist gives each
+    process one part of the list to begin with: each part begins with its share of what takes long."""
+    long = [item for item in items if item.get_closest_marker("dear")]
+    long += [item for item in items if item.get_closest_marker("slow") and not item.get_closest_marker("dear")]
+    begun = set(long)
+    others = iter([item for item in items if item not in begun])
+    ordered: list[pytest.Item] = []
+    for number in range(processes):
+        size = (len(items) - len(ordered)) // (processes - number)
+        share = long[number::processes][:size]
+        ordered += share
+        ordered += itertools.islice(others, size - len(share))
+    return ordered
 
 
 def _case(item: pytest.Item) -> str:

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.callers_in_turn]
 
 CLIENT = """\
 import socket, sys

@@ -18,7 +18,7 @@ import pytest
 
 from envtool.container import userns
 
-pytestmark = [pytest.mark.e2e, pytest.mark.dear]
+pytestmark = pytest.mark.e2e
 
 TOP = Path(__file__).resolve().parents[2]
 BENCHMARKS = {path.stem: path for path in sorted(TOP.glob("benchmarks/*.py")) if not path.name.startswith("_")}
@@ -74,6 +74,7 @@ def measured_tools(figures: dict) -> set[str]:
     return {who.partition(":")[0] for row in figures["seconds"].values() for who in row}
 
 
+@pytest.mark.dear(cases=3)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.network) if name in NETWORK else name for name in BENCHMARKS],
@@ -90,7 +91,7 @@ def test_it_runs(name, tmp_path):
             assert tool in shown, f"{tool} is installed and has no figure"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.dear(cases=1)
 @pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - NETWORK))
 def test_it_runs_without_what_is_optional(name, tmp_path):
     programs = tmp_path / "bin"

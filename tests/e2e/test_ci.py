@@ -45,7 +45,7 @@ def outcomes(done):
     return [(result["env"], result["task"], result["outcome"]) for result in done.events[-1]["results"]]
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 def test_the_pipeline(fresh):
     prepare(fresh)
     done = fresh.envtool("ci", "--json", "--junit", "junit.xml")
@@ -72,7 +72,7 @@ def test_the_pipeline(fresh):
     fresh.check_nothing_left()
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 def test_one_failure_is_the_status_of_all(fresh):
     prepare(fresh)
     fresh.write("source", "two\n")

@@ -50,7 +50,7 @@ def test_a_suite_with_packages(common):
 
 
 @pytest.mark.slow
-@pytest.mark.dear
+@pytest.mark.dear(cases=1)
 @pytest.mark.parametrize("suite", ["trixie", "bullseye"])
 def test_other_suites(common, suite):
     works(common, suite)

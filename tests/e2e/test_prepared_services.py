@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 # Keeps each file that is PUT in /srv/kv, and notes its starts. TERM ends it with the status in STATUS.
 SERVER = """\
@@ -91,6 +91,7 @@ def made(project, *words):
     return [item["outcome"] for item in ends] == ["built"]
 
 
+@pytest.mark.every_caller
 def test_prepared_once_and_kept(project):
     assert made(project)
     assert printed(project) == ["before", "a seed", "1000", "xx", "x", "404"], "started for the seed, and for the task"

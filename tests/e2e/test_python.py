@@ -82,7 +82,7 @@ def layers(store: Path) -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 def test_a_project_replaces_the_copy_its_own_test_tool_brought(envtool):
     files = {"envtool.yaml": SPEC, "pyproject.toml": PYPROJECT, "src/click/__init__.py": SOURCE}
     files["tests/test_ours.py"] = TEST
@@ -95,7 +95,7 @@ def test_a_project_replaces_the_copy_its_own_test_tool_brought(envtool):
     assert "built" not in second.stdout + second.stderr
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 def test_a_compiled_source_distribution_comes_out_the_same_in_two_stores(envtool, tmp_path):
     files = {
         "envtool.yaml": SPEC,
@@ -121,7 +121,7 @@ def wheel(path: Path, name: str, says: str) -> None:
         archive.writestr(f"{about}/RECORD", "")
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 def test_archives_of_the_project_are_installed_by_their_content(envtool, tmp_path):
     """Also where git ignores them; an index has neither name."""
     files = {
@@ -174,7 +174,7 @@ tag_regex = "^v(?P<version>.*)$"
 """
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 def test_a_version_module_that_the_build_writes_is_there_and_the_checkout_stays_clean(envtool, tmp_path):
     files = {
         "envtool.yaml": SPEC,
@@ -218,7 +218,7 @@ requires = ["setuptools"]
 """
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 def test_a_member_of_the_workspace_comes_from_the_checkout_and_a_strangers_of_its_name_does_not(envtool):
     files = {
         "envtool.yaml": SPEC,
@@ -259,7 +259,7 @@ FLAT = {
 }
 
 
-@pytest.mark.dear
+@pytest.mark.dear(cases=2)
 @pytest.mark.skipif(
     not shutil.which("gcc", path="/usr/bin") or not [*Path("/usr/include").glob("python3*/Python.h")],
     reason="this machine's system cannot compile for its python3",

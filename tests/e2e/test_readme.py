@@ -12,7 +12,7 @@ from tests.e2e.test_dockerfile import TOP as SCRATCH
 from tests.e2e.test_dockerfile import system  # noqa: F401 - a fixture
 from tests.places import LONG, outside
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.dear]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.dear(cases=2)]
 
 README = Path(__file__).parents[2] / "README.md"
 FIGURE = re.compile(r"^```\n(\$ envtool .*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.callers_in_turn]
 
 # The first attempt prints `began`, then fails. By the next one the test has made the file `ready`.
 FLAKY = """\

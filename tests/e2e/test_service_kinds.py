@@ -199,7 +199,7 @@ def ready(done) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("task", ["postgres", "mariadb", "redis", "rabbitmq", "nats", "nginx"])
 def test_clients_of_all_sorts(common, task):
     common.spec(SPEC)
@@ -244,7 +244,7 @@ PRODUCTS = {
 
 @pytest.mark.slow
 @pytest.mark.dear
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("kind", "version"),
     [(kind, version) for kind, product in PRODUCTS.items() for version in product.versions.values()],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 # A server that says its host name, its user and the variable WORD, and counts its requests in a file of its own.
 SERVER = """\
@@ -78,6 +78,7 @@ def gone(numbers):
 # ---- what works ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_caller
 def test_a_task_beside_its_services(project):
     project.spec(
         """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
+pytestmark = pytest.mark.e2e
 
 SPEC = """\
 envs:
@@ -46,6 +46,7 @@ def log(place, name):
     return (place.project / ".envtool" / "last" / f"{name}.log").read_text()
 
 
+@pytest.mark.every_caller
 def test_a_task_sees_what_the_needed_one_left(project):
     done = project.envtool("test", "--json")
     assert done.status == 0, done.said

@@ -402,6 +402,7 @@ ENVS = {
 }
 
 
+@pytest.mark.any_caller
 @pytest.mark.parametrize("name", CASES)
 def test_a_provoked_miss_is_named(name, world):
     change, node, state, causes = CASES[name]
@@ -577,6 +578,7 @@ RUNS = {
 }
 
 
+@pytest.mark.any_caller
 @pytest.mark.parametrize("name", RUNS)
 def test_why_a_task_is_run_again(name, world):
     change, causes = RUNS[name]

@@ -27,6 +27,8 @@ from envtool_python.language import Python
 from envtool_python.pip_config import PipConfig
 from envtool_python.requirements import name_of
 
+pytestmark = pytest.mark.any_caller  # pip on directories, without a container
+
 pip = pytest.importorskip("pip")  # an environment without it has none to be confused
 WHERE = api.Where(file="envtool.yaml", line=3, column=5)
 BACKEND = """\

@@ -66,7 +66,7 @@ def log(place, name="unit.test"):
     return (place.project / ".envtool" / "last" / f"{name}.log").read_bytes()
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 def test_it_arrives_byte_for_byte_and_belongs_to_the_task(holder):
     script = (
         "import hashlib, os, stat\n"
@@ -85,7 +85,7 @@ def test_it_arrives_byte_for_byte_and_belongs_to_the_task(holder):
     assert lines[2:] == ["0o100400 True ['key']", "['tmpfs']", "0"]
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 @pytest.mark.parametrize("user", ["user", "root"])
 def test_sixty_four_kilobytes_and_not_one_more(place, user):
     if user == "root" and place.caller.mode == "single":
@@ -186,7 +186,7 @@ FILES = {
 }
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 @pytest.mark.parametrize("way", FILES)
 def test_an_output_with_a_secret_is_refused(holder, way):
     task(holder, f"mkdir out; echo fine > out/fine; {FILES[way]}", "        outputs: [out/]\n")
@@ -219,7 +219,7 @@ LAYER = (
 )
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 def test_a_layer_gets_them_and_has_none(holder):
     holder.spec(LAYER.format(run='printf "%s" "$TOKEN" | wc -c > /seen; cat /run/secrets/key | wc -c >> /seen; env'))
     done = run(holder, "--json", "-v")
@@ -235,7 +235,7 @@ def test_a_layer_gets_them_and_has_none(holder):
     assert '\\"token\\"' in documents.replace("\\\\", "\\")
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 @pytest.mark.parametrize(
     "leak",
     ['printf "%s" "$TOKEN" > /seen', "base64 /run/secrets/key > /seen", 'ln -s "$TOKEN" /seen', 'mkdir "/d$TOKEN"'],
@@ -352,7 +352,7 @@ SERVICE = SPEC_IN_FORMAT + (
 )
 
 
-@pytest.mark.every_caller
+@pytest.mark.callers_in_turn
 def test_a_service_gets_them_and_its_log_has_none(holder):
     holder.spec(SERVICE.format(user="user", end="exec sleep 60", task="env; ls /run/secrets || true"))
     done = run(holder, "--json")

@@ -230,7 +230,7 @@ def damaged(place: Place, draw: random.Random, wanted: dict[str, str]) -> None:
 def test_whatever_is_damaged_is_a_miss_or_is_named(fresh, server, depth):
     wanted = started(fresh, server)
     wrong = []
-    for _ in depth.times(10, 70):
+    for _ in depth.times(6, 70):
         try:
             damaged(fresh, depth.random, wanted)
         except (AssertionError, pytest.fail.Exception) as error:
@@ -290,7 +290,7 @@ def test_a_full_disk_is_said_in_a_sentence(fresh, server, depth):
     """In bytes or in names, at whatever write it happens; with some room again all comes right."""
     draw = depth.random
     fresh.environ["ENVTOOL_KEEP_FREE"] = "0"
-    for number in depth.times(10, 70):
+    for number in depth.times(6, 70):
         inodes = draw.random() < 0.5
         size = f"size=64m,nr_inodes={draw.randrange(20, 4000)}" if inodes else f"size={draw.randrange(40, 6000)}k"
         fresh.store.mkdir(exist_ok=True)
@@ -309,7 +309,7 @@ def test_a_full_disk_is_said_in_a_sentence(fresh, server, depth):
 def test_a_store_that_is_read_only_is_said_in_a_sentence(fresh, server, depth):
     draw = depth.random
     started(fresh, server)
-    for number in depth.times(10, 70):
+    for number in depth.times(6, 70):
         if draw.random() < 0.3:
             for name in draw.sample(["plans", "memo", "results", "views"], 2):
                 shutil.rmtree(fresh.store / name, ignore_errors=True)  # gone since the case before
@@ -333,7 +333,7 @@ def test_whatever_was_killed_the_next_run_is_right(fresh, server, depth):
     draw = depth.random
     wanted = started(fresh, server)
     verbs = [verb for verb in WORK if verb[0] not in ("plan", "why", "inspect")]
-    for number in depth.times(10, 70):
+    for number in depth.times(6, 70):
         verb = draw.choice(verbs)
         if draw.random() < 0.3:
             fresh.envtool("gc", "--older-than", "0s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from pathlib import Path
 
@@ -65,7 +66,12 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Every module, parsed: by the process that runs these tests, not by each that collects them."""
+    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 def test_modules_are_short():
@@ -75,7 +81,7 @@ def test_modules_are_short():
 def test_functions_are_short():
     assert not {
         f"{name}.{node.name}": lines
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES
@@ -92,7 +98,7 @@ def test_the_top_is_small():
 
 def test_no_two_classes_have_one_name():
     places = defaultdict(list)
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name)
@@ -112,7 +118,7 @@ def test_a_module_name_means_one_thing():
 )
 def test_a_package_names_its_modules(package):
     """A newcomer reads the docstring of a package to find the module."""
-    text = ast.get_docstring(TREES[package]) or ""
+    text = ast.get_docstring(trees()[package]) or ""
     inside = [name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == package]
     assert not [
         name for name in inside if name not in text.replace("`", " ").replace(".py", " ").replace("/", " ").split()
@@ -122,7 +128,7 @@ def test_a_package_names_its_modules(package):
 def imports(name: str) -> set[str]:
     """The modules of ours that a module imports anywhere: in functions and for type checkers as well."""
     imported = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(trees()[name]):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -176,7 +182,7 @@ def calls_kernel(tree):
 def test_what_needs_a_kernel_goes_through_the_runner():
     callers = {
         name.removeprefix("envtool.")
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         if not name.startswith(("envtool.container.", "envtool.testing.")) and [*calls_kernel(tree)]
     }
     assert callers == set(NO_RUNNER)

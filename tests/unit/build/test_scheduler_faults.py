@@ -259,7 +259,7 @@ def mended(run):
 
 @pytest.mark.any_caller
 @settings(
-    max_examples=examples(25, 1000),
+    max_examples=examples(10, 1000),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

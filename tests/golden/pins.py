@@ -43,6 +43,14 @@ def apt(request):
     return {"suite": suite, "arch": "amd64", "debs": debs(*names), "lists": lists(suite)}
 
 
+def deb_src(request):
+    name, suite = request.options["name"], request.base_pins["suite"]
+    files = [
+        {"file": f"{name}_1.{part}.tar.xz", "sha256": sha(f"{name} {part}"), "size": 1} for part in ("orig", "debian")
+    ]
+    return {"name": name, "version": "1-1", "suite": suite, "directory": f"pool/main/{name}", "files": files}
+
+
 def pip(request):
     files = [wheel("pip", "26.0", "build"), wheel("pytest", "9.0", "install")]
     return {"files": files, "pip": files[0]["file"], "python": python(extends=False)}
@@ -86,6 +94,7 @@ def host(request):
 PINS = {
     "debian": debian,
     "apt": apt,
+    "deb-src": deb_src,
     "npm": npm,
     "pip": pip,
     "python-project": python_project,

@@ -27,6 +27,7 @@ from envtool.net.oci.registry import RegistryClient
 from envtool.teamcache import registry_store, signatures
 from envtool.teamcache.statement import Statement
 from tests.places import Place, calling, fresh_place
+from tests.secret_search import find_secrets
 
 pytestmark = pytest.mark.e2e
 
@@ -166,11 +167,14 @@ def test_a_secret_is_neither_in_the_registry_nor_needed_for_a_layer_from_it(base
         done = second.envtool("run", "plain", "--json")
         assert done.status == 0, done.said
         assert outcomes(done)["l"] == "pulled"
+        for words in (("push", "unit", registry.name("team/image")), ("export", "unit", "oci-archive:../image.tar")):
+            done = first.envtool(*words)
+            assert done.status == 0, done.said
         forms = SecretForms([value])
-        for top in (registry.data, first.store, second.store, first.project, second.project):
-            for path in top.rglob("*"):
-                if path.is_file() and not path.is_symlink():
-                    assert not forms.are_in(path.read_bytes()), path
+        tops = (registry.data, first.store, second.store, first.project, second.project)
+        assert find_secrets(forms, tops) == []
+        assert not forms.are_in((first.top / "image.tar").read_bytes())
+        assert find_secrets(SecretForms([b"got it\n"]), [registry.data]), "blobs are searched, too: that is in the layer"
 
 
 @AS_ROOT

@@ -6,22 +6,31 @@ The value has what shells, JSON and URLs quote. A second one is a file of two li
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import time
+import urllib.parse
+import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from envtool.fs.masking import SecretForms
+from tests.secret_search import find_secrets
 
 pytestmark = pytest.mark.e2e
 
 VALUE = b"canary-9b1e$HOME 'q' \"d\" \\b&<x>`id`"
 FILE = b"first canary-7d2a line\nsecond\0canary-7d2b line\n"
 FORMS = SecretForms([VALUE, FILE])
+TESTS = Path(__file__).parents[1]
+SECURITY = (TESTS.parent / "docs/security.md").read_text()
 GIVE = ("--allow-secret", "token=env:GIVEN", "--allow-secret", "key=file:../key.bin")
 SPEC = "secrets:\n  token: {env: TOKEN}\n  key: {}\n"
 SPEC_IN_FORMAT = SPEC.replace("{", "{{").replace("}", "}}")
@@ -38,16 +47,48 @@ def holder(fresh):
 
 
 def assert_nowhere(place):
-    """No file of the store, the checkout and the temporary directory has the raw, base64 or hex value."""
-    for top in (place.store, place.project, place.top / "tmp", place.top / ".config"):
-        for directory, _, names in os.walk(top):
-            for name in names:
-                path = os.path.join(directory, name)
-                if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) < 1 << 26:
-                    with open(path, "rb") as file:
-                        content = file.read()
-                    assert not FORMS.are_in(content), path
-                assert not FORMS.are_in(os.fsencode(name)), path
+    """Nothing in the store, the checkout and the temporary directory has a secret in any form."""
+    tops = (place.store, place.project, place.top / "tmp", place.top / ".config")
+    assert find_secrets(FORMS, tops) == []
+
+
+PLANTED = {
+    "raw": lambda value: b"x" * 70000 + value,
+    "base64": lambda value: base64.b64encode(b"x" + value),
+    "hex": lambda value: value.hex().encode(),
+    "url": lambda value: urllib.parse.quote(value).encode(),
+    "gzip": lambda value: gzip.compress(b"a" + value),
+    "zstd": lambda value: zstandard.ZstdCompressor().compress(b"a" + value),
+    "zlib": lambda value: zlib.compress(b"a" + base64.b64encode(value)),
+    "xz": lambda value: lzma.compress(value),
+}
+
+
+@pytest.mark.parametrize("way", PLANTED)
+def test_the_search_itself_finds_what_is_there(tmp_path, way):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/innocent").write_bytes(b"canary-9b1e")
+    assert find_secrets(FORMS, [tmp_path]) == []
+    (tmp_path / "below/leak").write_bytes(PLANTED[way](VALUE))
+    assert find_secrets(FORMS, [tmp_path]) == [str(tmp_path / "below/leak")]
+
+
+def test_the_search_finds_names_and_links(tmp_path):
+    (tmp_path / "link").symlink_to("to-" + VALUE.decode())
+    (tmp_path / f"d{VALUE.decode()}").mkdir()
+    assert len(find_secrets(FORMS, [tmp_path])) == 2
+
+
+def test_each_way_in_the_table_of_the_docs_has_its_test():
+    table = SECURITY.partition("## Secrets")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for way, _, tests in rows:
+        names = re.findall(r"`(?:(e2e/\w+\.py)::)?(test_\w+)`", tests)
+        assert names or tests.strip(" |") == "not tested: it cannot be prevented", way
+        for module, name in names:
+            text = (TESTS / (module or "hostile/test_secrets.py")).read_text()
+            assert f"def {name}(" in text, (way, name)
 
 
 def task(place, script, more="", top=""):
@@ -293,6 +334,25 @@ def test_a_result_is_not_remembered_and_no_plan_is_written(holder):
     assert done.said.count(f"hint: to allow all of it: `{command}`") == 1
 
 
+def test_the_plans_of_the_fast_path_have_none(holder):
+    """Those of a task without secrets, of `exec` and of `list`, in a project that has secrets, and that were given."""
+    holder.spec(
+        f"{SPEC}envs:\n  unit:\n    tasks:\n      test: {{secrets: [token, key], run: 'true'}}\n      lint: 'true'\n"
+    )
+    for words in (("test",), ("run", "lint"), ("exec", "unit", "--", "true"), ("list",)):
+        for _ in range(3):
+            done = holder.envtool(words[0], *(GIVE if words[0] != "list" else ()), *words[1:])
+            assert done.status == 0, done.said
+    for words in (("run", "lint"), ("exec", "unit", "--", "true"), ("list",)):  # without consent they have plans
+        for _ in range(3):
+            assert holder.envtool(*words).status == 0
+    time.sleep(1.1)  # what changed just now is in no plan
+    assert holder.envtool("run", "lint").status == 0
+    plans = [*(holder.store / "plans").iterdir()]
+    assert plans
+    assert find_secrets(FORMS, [holder.store / "plans"]) == []
+
+
 def test_another_value_is_another_run(holder):
     task(holder, 'printf "%s" "$TOKEN" | cksum')
     first = run(holder, "--json").log()
@@ -491,6 +551,16 @@ def test_an_optional_one_may_be_missing(holder):
     )
     assert "without" in holder.envtool("test", "--json").log()
     assert "without" not in holder.envtool("test", "--json", *GIVE[2:]).log()
+
+
+def test_prepared_state_of_a_service_with_secrets_is_refused(holder):
+    holder.spec(
+        f"{SPEC}services: {{db: {{command: sleep 60, ready: {{log: x}}, secrets: [token], prepare: 'true'}}}}\n"
+        "envs: {unit: {services: [db], tasks: {test: 'true'}}}\n"
+    )
+    done = holder.envtool("test", *GIVE)
+    assert done.status == 2
+    assert "has secrets, and its prepared state would be a layer that may contain them" in done.err
 
 
 def test_verify_refuses(holder):

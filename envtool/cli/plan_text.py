@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from envtool.report.formatting import Style, describe_needs
+from envtool.report.formatting import Style, describe_settings
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _split_steps(plan: Plan) -> tuple[list[tuple[PlannedEnv, list[PlannedStep]]]
 def _env_lines(env: PlannedEnv, steps: Sequence[PlannedStep], layout: _StepLayout) -> list[str]:
     columns = layout.columns
     title = elide_middle(one_line(env.name), columns) if columns else one_line(env.name)
-    needs = {task: describe_needs(needed, env.name) for task, needed in env.needs}
-    tasks = ", ".join(one_line(f"{task}{needs.get(task, '')}") for task in env.tasks)
+    settings = {task.name: describe_settings(task, env.name) for task in env.specs}
+    tasks = ", ".join(one_line(f"{task}{settings.get(task, '')}") for task in env.tasks)
     lines = [fit_lines(f"{layout.style.paint('1', title)}  {tasks}".rstrip(), columns)]
     is_told = env.rounds == 1
     for step in steps:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import format_size as size
-from envtool.report.formatting import Style, describe_needs, pluralize
+from envtool.report.formatting import Style, describe_settings, pluralize
 from envtool.report.text import elide_middle, fit_lines, one_line, pad, visible_width
 from envtool.spec.select_envs import all_services
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envtool.images.export import ExportResult
     from envtool.images.push import PushResult
     from envtool.lock.diff import LockChange
-    from envtool.model import Env, Json, Spec
+    from envtool.model import Env, Json, Spec, Task
     from envtool.plan.plan import Plan, PlannedEnv, PlannedStep
 
 MIN_COLUMNS = 12  # a cell is not made narrower than this
@@ -82,7 +82,7 @@ def format_envs(spec: Spec, style: Style, columns: int = 0) -> str:
     rows += [
         (
             *_stack_columns(env.name, env),
-            _names(f"{task.name}{describe_needs(task.needs, env.name)}" for task in env.tasks),
+            _names(f"{task.name}{describe_settings(task, env.name)}" for task in env.tasks),
             *([_names(service.name for service in env.services)] if services else []),
         )
         for env in spec.envs
@@ -139,8 +139,7 @@ def envs_json(spec: Spec) -> Json:
                 "base": {"name": env.base.name, "kind": env.base.kind},
                 "layers": [{"name": layer.name, "kind": layer.kind} for layer in env.layers],
                 "tasks": [task.name for task in env.tasks],
-                "needs": _needs_json((task.name, task.needs) for task in env.tasks if task.needs),
-                "caches": {task.name: [use.target for use in task.caches] for task in env.tasks if task.caches},
+                **_settings_json(env.tasks),
                 "where": str(env.where),
                 "services": [service.env.name for service in env.services],
             }
@@ -151,9 +150,17 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def _needs_json(needs: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> Json:
-    """The needs of the tasks of an env: lists of `TASK@ENV`, by the task."""
-    return {task: [f"{needed}@{env}" for env, needed in of_task] for task, of_task in needs}
+def _settings_json(tasks: Sequence[Task]) -> dict[str, Json]:
+    """What the spec says about the runs of the tasks of an env, each by the task."""
+    return {
+        "needs": {task.name: [f"{needed}@{env}" for env, needed in task.needs] for task in tasks if task.needs},
+        "caches": {task.name: [use.target for use in task.caches] for task in tasks if task.caches},
+        "inputs": {task.name: task.inputs for task in tasks if task.inputs != "all"},
+        "retries": {task.name: task.retries for task in tasks if task.retries},
+        "limits": {
+            task.name: {name: limit.value for name, limit in task.limits.items()} for task in tasks if task.limits
+        },
+    }
 
 
 def _services_json(spec: Spec) -> list[Json]:
@@ -187,7 +194,7 @@ def plan_json(plan: Plan) -> Json:
                 "tasks": [*env.tasks],
                 "steps": [_step_json(step) for step in env.steps],
                 "rounds": env.rounds,
-                "needs": _needs_json(env.needs),
+                **_settings_json(env.specs),
             }
             for env in planned
         ]

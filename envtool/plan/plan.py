@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from envtool.model import Env, Service, Spec, Where
+from envtool.model import Env, Service, Spec, Task, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
 from envtool.spec.select_envs import all_services, stack_names
@@ -68,7 +68,7 @@ class PlannedEnv(NamedTuple):
     tasks: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
     rounds: int = 1
-    needs: tuple[tuple[str, tuple[TaskId, ...]], ...] = ()  # of each of these tasks that needs others
+    specs: tuple[Task, ...] = ()  # these tasks, as the spec has them
 
 
 class Plan(NamedTuple):
@@ -122,7 +122,7 @@ def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], ids: Col
         tasks=tuple(task.name for task in tasks),
         steps=steps,
         rounds=2 if lacks_parts else 1,
-        needs=tuple((task.name, task.needs) for task in tasks if task.needs),
+        specs=tuple(tasks),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envtool.fs.sizes import format_limit
 from envtool.fs.sizes import format_size as size
 from envtool.lazy_dataclass import dataclass
 from envtool.report import unchanged
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.events import Attempted, Finished, Learned, Noted, Started
+    from envtool.model import Task
     from envtool.report.progress import RunningWork
     from envtool.report.stream import ReportedResult
 
@@ -353,8 +355,23 @@ def format_prefix(piece: RunningWork, *, style: Style) -> str:
     return style.paint("2", style.glyphs(f"{one_line(name)} │ "))
 
 
-def describe_needs(needs: Sequence[tuple[str, str]], env: str) -> str:
-    """Returns what is said of the needs of a task of `env` beside its name, as in " (needs build)"; nothing if it has
-    none."""
-    names = (task if name == env else f"{task}@{name}" for name, task in needs)
-    return f" (needs {', '.join(names)})" if needs else ""
+def describe_settings(task: Task, env: str) -> str:
+    """Returns what the spec says about the runs of a task of `env`, to be shown beside its name, as in " (needs build;
+    observed inputs; 2 retries)"; nothing if it says nothing of the sort."""
+    needs = ", ".join(name if of_env == env else f"{name}@{of_env}" for of_env, name in task.needs)
+    limits = ", ".join(f"{name} {_format_limit(name, limit.value)}" for name, limit in task.limits.items())
+    parts = [
+        f"needs {needs}" if needs else "",
+        "observed inputs" if task.inputs == "observed" else "",
+        f"{task.retries} {'retry' if task.retries == 1 else 'retries'}" if task.retries else "",
+        f"caches {', '.join(use.target for use in task.caches)}" if task.caches else "",
+        f"limits {limits}" if limits else "",
+    ]
+    text = "; ".join(filter(None, parts))
+    return f" ({text})" if text else ""
+
+
+def _format_limit(name: str, value: float) -> str:
+    if name in ("memory", "disk"):
+        return format_limit(int(value))
+    return f"{value:g}s" if name in ("time", "idle") else f"{value:g}"

@@ -218,7 +218,10 @@ def plan(request, verb=""):
     return planning.Plan(
         envs=tuple(
             planning.PlannedEnv(
-                name=env.name, tasks=tuple(task.name for task in env.tasks), steps=steps if env.layers else host
+                name=env.name,
+                tasks=tuple(task.name for task in env.tasks),
+                steps=steps if env.layers else host,
+                specs=env.tasks,
             )
             for env in spec.envs
             if not verb or verb in [task.name for task in env.tasks]

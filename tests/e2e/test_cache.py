@@ -174,7 +174,9 @@ def test_a_secret_is_neither_in_the_registry_nor_needed_for_a_layer_from_it(base
         tops = (registry.data, first.store, second.store, first.project, second.project)
         assert find_secrets(forms, tops) == []
         assert not forms.are_in((first.top / "image.tar").read_bytes())
-        assert find_secrets(SecretForms([b"got it\n"]), [registry.data]), "blobs are searched, too: that is in the layer"
+        assert find_secrets(SecretForms([b"got it\n"]), [registry.data]), (
+            "blobs are searched, too: that is in the layer"
+        )
 
 
 @AS_ROOT

@@ -60,7 +60,7 @@ PLANTED = {
     "gzip": lambda value: gzip.compress(b"a" + value),
     "zstd": lambda value: zstandard.ZstdCompressor().compress(b"a" + value),
     "zlib": lambda value: zlib.compress(b"a" + base64.b64encode(value)),
-    "xz": lambda value: lzma.compress(value),
+    "xz": lambda value: lzma.compress(value + b"\n"),
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from envtool.errors import UsageError
-from envtool.model import BaseSpec, Command, Env, Spec, Task, Where
+from envtool.model import BaseSpec, CacheUse, Command, Env, Limit, Spec, Task, Where
 from envtool.plan.task_graph import make_task_graph
-from envtool.report.formatting import describe_needs
+from envtool.report.formatting import describe_settings
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="host", options=None, where=HERE)
@@ -67,5 +67,12 @@ def test_a_long_chain():
 
 
 def test_in_words():
-    assert describe_needs((("a", "build"), ("b", "gen")), "a") == " (needs build, gen@b)"
-    assert describe_needs((), "a") == ""
+    assert describe_settings(task("t", ("a", "build"), ("b", "gen")), "a") == " (needs build, gen@b)"
+    assert describe_settings(task("t"), "a") == ""
+    whole = task(
+        "t", ("a", "build"), inputs="observed", retries=2, caches=(CacheUse("/root/.cache", HERE),),
+        limits={"memory": Limit(2 << 30), "cpus": Limit(1.5), "time": Limit(90.0), "pids": Limit(500)},
+    )  # fmt: skip
+    told = " (needs build; observed inputs; 2 retries; caches /root/.cache; limits memory 2 GiB, cpus 1.5, time 90s, pids 500)"
+    assert describe_settings(whole, "a") == told
+    assert describe_settings(task("t", retries=1), "a") == " (1 retry)"

@@ -104,7 +104,9 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             for spent in runner.ends:
                 table.add(f"{limit}: until its end", "envtool", spent)
             if name == "memory":
-                print(f"{limit}: the peak of {name} was {max(runner.peaks) / (1 << 20):.0f} MiB at most", file=sys.stderr)
+                print(
+                    f"{limit}: the peak of {name} was {max(runner.peaks) / (1 << 20):.0f} MiB at most", file=sys.stderr
+                )
 
 
 if __name__ == "__main__":

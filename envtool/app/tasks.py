@@ -110,20 +110,30 @@ def _run_in_envs(
             records.finish()
     finally:
         rundir.close_run(spec.root, directory)
-    if len(selected) == 1 and task and not graph.has_needs:
-        _write_early_note(request, project, task)
+    _note_results(selected, results, traces, context)
+    if task and not graph.has_needs:  # what the next run reads first knows one task, and nothing of what it needs
+        if len(selected) == 1:
+            _write_early_note(request, project, task)
+        if len(traces) == len(selected):
+            order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
+            traces.sort(key=lambda trace: order[trace.env.name, trace.task])
+            _write_fast_plan(request, project, traces, started)
+    return results
+
+
+def _note_results(
+    selected: Sequence[tuple[Env, Task]],
+    results: Sequence[Result],
+    traces: Sequence[cached_task.CachedResult],
+    context: Context,
+) -> None:
+    """Emits what the end of a run says beside its results."""
     for text in find_overwritten_outputs(_written_outputs(results, traces)):
         context.emit(Noted(text=text))
     if uncached := _describe_uncached(selected, results, context):
         context.emit(Noted(text=uncached))
     if (line := context.allowed.all()) and any(result.error for result in results):
         context.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
-    # a plan of one task alone: it knows nothing of what a task needs
-    if len(traces) == len(selected) and task and not graph.has_needs:
-        order = {(env.name, env_task.name): number for number, (env, env_task) in enumerate(selected)}
-        traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        _write_fast_plan(request, project, traces, started)
-    return results
 
 
 def _select_tasks(request: CommandRequest, spec: Spec, name: str) -> TaskGraph:

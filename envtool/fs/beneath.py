@@ -175,6 +175,21 @@ class Descent:
         return descriptor
 
 
+def read_link(top: str | int, path: str) -> str:
+    """Returns the target of a link below a directory, by a path without links; empty if it is none, or not there."""
+    parent, _, name = path.rpartition("/")
+    try:
+        directory = open_beneath(top, parent, os.O_PATH | os.O_DIRECTORY, follow=False)
+    except OSError:
+        return ""
+    try:
+        return os.readlink(name, dir_fd=directory)
+    except OSError:
+        return ""
+    finally:
+        os.close(directory)
+
+
 def _open_way(top: int, names: list[str]) -> list[int]:
     """Returns descriptors of the last directories of a way that was walked before. Raises OSError."""
     opened: list[int] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.fs.beneath import open_beneath
+from envtool.fs.beneath import open_beneath, read_link
 from envtool.project.discovery import is_trusted_owner
 
 TYPE_CHECKING = False
@@ -97,9 +97,7 @@ class Repository:
         """Returns the target of a link in it; empty if it is not a link. Raises RepositoryError, OSError."""
         directory = self.enter()
         try:
-            return os.readlink(name, dir_fd=directory)
-        except OSError:
-            return ""
+            return read_link(directory, name)
         finally:
             os.close(directory)
 

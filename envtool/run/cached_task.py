@@ -347,8 +347,8 @@ class Recording:
             return None
         from envtool.run import observed_reads
 
-        self.reads = observed_reads.count_reads(self._manifest, self.reach, self._task.call.context)
-        return observed_reads.describe_reads(self.reads, self._manifest)
+        self.reads, files = observed_reads.measure_reads(self._manifest, self.reach, self._task.call.context)
+        return files
 
     def finish(self, result: TaskResult, statement: bytes, moment: Moment) -> RecordedRun:
         """Returns the record of a task that passed, with its provenance. `moment` is one after the task has ended.

@@ -8,6 +8,7 @@ in two steps: a key of all but the files gives the results, and each result give
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from envtool import keys
@@ -40,15 +41,20 @@ _LOCAL_FILE_SYSTEMS = frozenset((0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF
 _REDIRECTS = "/sys/module/overlay/parameters/redirect_dir"
 
 
-def count_reads(manifest: bytes, reach: HostInputs, context: Context) -> StoredReads:
-    """Returns what a task read, once it has ended; `manifest` are the project's files when it began."""
-    files = snapshots.parse_rows(manifest)
+def measure_reads(manifest: bytes, reach: HostInputs, context: Context) -> tuple[StoredReads, ReadFiles]:
+    """Returns what a task read, once it has ended, in numbers and by name; `manifest` are the project's files when it
+    began."""
+    files = _parse_rows(manifest)
     unread, reason = reach.unread, reach.unread_reason
     if unread is not None and (reason := context.shared.get("observed", lambda: _refusal(context.root))):
         unread = None
     if unread is None:
-        return StoredReads(len(files), len(files), None, reason)
-    return StoredReads(len(read_paths(files, unread)), len(files), unread)
+        return StoredReads(len(files), len(files), None, reason), ReadFiles(len(files), len(files), (), reason)
+    paths = read_paths(files, unread)
+    return StoredReads(len(paths), len(files), unread), ReadFiles(len(paths), len(files), paths)
+
+
+_parse_rows = functools.lru_cache(maxsize=2)(snapshots.parse_rows)  # the tasks of a run begin with the same files
 
 
 def read_paths(files: Iterable[str], unread: Sequence[str]) -> tuple[str, ...]:
@@ -108,13 +114,6 @@ def forget_results(document: Mapping[str, Json], context: Context) -> None:
     with_notes = _question(document)
     if _noted_keys(context.store, with_notes):
         answer_cache.put(context.store, with_notes, [])
-
-
-def describe_reads(reads: StoredReads, manifest: bytes) -> ReadFiles:
-    """Returns what a task read, by name; `manifest` are the project's files when it began."""
-    if reads.unread is None:
-        return ReadFiles(reads.read, reads.total, (), reads.reason)
-    return ReadFiles(reads.read, reads.total, read_paths(snapshots.parse_rows(manifest), reads.unread))
 
 
 def reads_of(stored: StoredResult, context: Context) -> ReadFiles | None:

@@ -25,6 +25,8 @@ from envtool.tracking import track_work
 
 if TYPE_CHECKING:
     from envtool.container.messages import Exit
+    from envtool.container.program import Program
+    from envtool.run.prepared_task import TaskCall
     from envtool.run.task_caches import StagedCaches
     from envtool.services.group import ServiceGroup
 
@@ -147,14 +149,7 @@ def _run(
             request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place,
             secrets=context.secrets(),
         )  # fmt: skip
-        if call.needs:
-            from envtool.run import artefacts
-
-            program = artefacts.add_artefacts(program, call.needs, cached.artefact_times if cached else ())
-        if cached:
-            program = cached.add_to(program)
-        if reach and group is None:
-            program = replace(program, observe=PROJECT)
+        program = _complete_program(program, call, cached, observed=reach is not None and group is None)
         with _log(call.log) as file, Tee(file, context.emit, event_id, context.secrets().forms()) as tee:
             ended = context.runner.run(
                 program,
@@ -166,6 +161,8 @@ def _run(
                 joins=place.namespaces if place else None,
             )
             if call.needs and ended.error and not (ended.exceeded or ended.timed_out or ended.interrupted):
+                from envtool.run import artefacts
+
                 raise artefacts.placing_error(ended.error)
             if group:
                 group.await_failure(failed=ended.status != 0)
@@ -178,6 +175,17 @@ def _run(
                 reach.set_opened(ended.opened)
                 reach.set_unread(ended, services=group is not None, caches=bool(task.request.caches))
             return ended, tee.text(1 << 16) if ended.status else ""
+
+
+def _complete_program(program: Program, call: TaskCall, cached: StagedCaches | None, *, observed: bool) -> Program:
+    """Returns the program of a task with what its needs, its caches and the observation of its reads add."""
+    if call.needs:
+        from envtool.run import artefacts
+
+        program = artefacts.add_artefacts(program, call.needs, cached.artefact_times if cached else ())
+    if cached:
+        program = cached.add_to(program)
+    return replace(program, observe=PROJECT) if observed else program
 
 
 def _stage_caches(task: PreparedTask) -> AbstractContextManager[StagedCaches | None]:

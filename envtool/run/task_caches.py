@@ -16,7 +16,7 @@ from envtool.container.program import FileTimes, Program, TaskCacheMount
 from envtool.container.sync_disk import syncfs
 from envtool.errors import EnvtoolError, Problem, SpecError
 from envtool.events import Noted
-from envtool.fs.beneath import open_beneath
+from envtool.fs import beneath
 from envtool.model import PROJECT, Json
 from envtool.project import listing, snapshot_diff
 from envtool.project.repository import RepositoryError, find_repository
@@ -200,17 +200,7 @@ class _ProjectView:
 
     def read_link(self, path: str) -> str:
         """Returns the target of a link of the project; empty if it is none any more."""
-        directory, _, name = path.rpartition("/")
-        try:
-            descriptor = open_beneath(self._root, directory, os.O_PATH | os.O_DIRECTORY, follow=False)
-        except OSError:
-            return ""
-        try:
-            return os.readlink(name, dir_fd=descriptor)
-        except OSError:
-            return ""
-        finally:
-            os.close(descriptor)
+        return beneath.read_link(self._root, path)
 
 
 def _project_files(snapshot: Snapshot) -> dict[str, FileState]:

@@ -41,7 +41,8 @@ BOMBS = {
     "disk": Bomb("head -c 2000000000 /dev/zero > /tmp/much; sleep 30", "disk: 128MiB", "disk: 16MiB"),
     "files": Bomb(
         PYTHON.format(
-            'import time\nfiles = []\ntry:\n  while True: files.append(open("/dev/null"))\nexcept OSError: time.sleep(30)'
+            'import time\nfiles = []\ntry:\n  while True: files.append(open("/dev/null"))\n'
+            'except OSError: time.sleep(30)'
         ),
         "files: 1024", "files: 64",
     ),

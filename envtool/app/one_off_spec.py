@@ -20,6 +20,7 @@ from envtool.store import store
 
 _HINT_BASE = "for example `--base debian:trixie`, `--base image:alpine:3.20` or `--base host`"
 _HINT_LAYER = "for example `--with 'apt: [jq]'`"
+_MAX_TYPED = 60  # characters of an option that an error shows
 _PLACE = re.compile(re.escape(one_off_directory.SPEC) + r":([0-9]+)(?::[0-9]+)?")
 _IN_ENTRY = re.compile(r" in `(?:layers\[[0-9]+\]|base)` of env `one-off`")
 _ENTRY = re.compile(r"`(?:layers\[[0-9]+\]|base)\.([^`]+)` of env `one-off`")
@@ -84,15 +85,22 @@ def _options_by_line(base: str, layers: Sequence[str], *, network: bool) -> list
     document = yaml.compose(spec_text(base, layers, network=network), Loader=yaml.SafeLoader)
     assert document is not None
     entries = _entries(document, "envs", one_off_directory.ENV)
-    lines = [(entries["base"].start_mark.line + 1, f"--base {shlex.quote(base)}")]
+    lines = [(entries["base"].start_mark.line + 1, _typed("--base", base))]
     if layers:
         nodes: list[yaml.Node] = entries["layers"].value
-        lines += [
-            (node.start_mark.line + 1, f"--with {shlex.quote(text)}") for node, text in zip(nodes, layers, strict=True)
-        ]
+        lines += [(node.start_mark.line + 1, _typed("--with", text)) for node, text in zip(nodes, layers, strict=True)]
     if network:
         lines.append((entries["network"].start_mark.line + 1, "--network"))
     return lines
+
+
+def _typed(option: str, text: str) -> str:
+    """Returns an option as it is typed, on one line: the beginning of a long text, or of several lines."""
+    first = text.splitlines()[0] if text else ""
+    text = first if first == text and len(text) <= _MAX_TYPED else f"{first[:_MAX_TYPED].rstrip()}…"
+    return (
+        f'{option} "{text}"' if "'" in text and not re.search(r'["$`\\\\]', text) else f"{option} {shlex.quote(text)}"
+    )
 
 
 def _entries(node: yaml.Node, *path: str) -> dict[str, yaml.Node]:

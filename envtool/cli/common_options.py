@@ -358,6 +358,15 @@ def image_options(function: Function) -> Function:
     return function
 
 
+def _check_audit(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+    """Returns the part; "" without the option. An empty value, as of a variable that is not set, is none."""
+    if value == "":
+        from envtool.run.audit import parse_share
+
+        parse_share(value)
+    return value or ""
+
+
 def run_options(function: Function) -> Function:
     """Add the options of verbs that run a task in many envs."""
     function = command_options(function)
@@ -368,7 +377,8 @@ def run_options(function: Function) -> Function:
         click.option(
             "--audit",
             metavar="PERCENT",
-            default="",
+            default=None,
+            callback=_check_audit,
             help="Run this part of what `inputs: observed` skips, and fail if a skip was wrong: 5%.",
         ),
         click.option("--again", is_flag=True, help="Also run tasks that passed and are unchanged since."),

@@ -266,5 +266,5 @@ def _outcome(exit_status: Exit, request: TaskRequest, failure: EnvtoolError | No
         return "failed", notes
     missing = [pattern for pattern in request.outputs if not exit_status.outputs]
     if missing:
-        return "failed", f"wrote none of its outputs ({', '.join(missing)})"
+        return "failed", "; ".join(filter(None, [f"wrote none of its outputs ({', '.join(missing)})", notes]))
     return "passed", notes

@@ -262,8 +262,8 @@ def _listed(node: YamlNode) -> str:
 
 def describe_value(node: YamlNode, value: object) -> str:
     """Returns a value in words, as in "the number 3"."""
-    if value is None:
-        return "nothing"
+    if value is None:  # JSON has no number like 1e400 either
+        return f"the number {node.text}" if isinstance(node.value, float) else "nothing"
     if isinstance(value, bool):
         return f"`{node.text or str(value).lower()}`"
     if isinstance(value, int | float):
@@ -278,6 +278,8 @@ def describe_value(node: YamlNode, value: object) -> str:
 def _type_hint(node: YamlNode, error: Any, expected: str, as_in: str) -> str:
     """Returns the hint for a value of the wrong type; `as_in` is the hint with an example."""
     value = error.instance
+    if isinstance(node.value, float) and value is None:
+        return "it is larger than any number can be here"
     if value is None:
         return f"there is no value after the `:`: write one{f', {as_in}' if as_in else ''}, or remove the key"
     if isinstance(value, str) and is_template(value):

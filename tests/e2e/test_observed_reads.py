@@ -209,6 +209,9 @@ def test_the_audit_runs_nothing_that_no_observation_decided(observed):
     done = observed.envtool("test", "--audit", "120%")
     assert done.status == 2
     assert "`120%` is no part: write 5%, or anything from 0% to 100%" in done.said
+    done = observed.envtool("test", "--audit", "")
+    assert done.status == 2, "as of a variable that is not set: no audit, and yet a green run"
+    assert "`` is no part" in done.said
 
 
 def test_git_of_the_project(observed):

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.app.one_off_spec import spec_text
-from envtool.errors import UsageError
+from envtool.app.one_off_spec import name_options, spec_text
+from envtool.errors import BuildError, UsageError
 from envtool.project.one_off_directory import directory_of
 
 
@@ -57,6 +57,24 @@ def test_options_that_are_none(base, layers, message, hint):
         spec_text(base, layers, network=False)
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("apt: [jq]", "`--with 'apt: [jq]'`"),
+        ("run: 'true'", "`--with \"run: 'true'\"`"),
+        ("run: |\n  echo a\n  exit 3", "`--with 'run: |…'`"),
+        ("run: " + "x" * 80, "`--with 'run: " + "x" * 55 + "…'`"),
+        ("run: '$HOME'", "`--with 'run: '\"'\"'$HOME'\"'\"''`"),
+    ],
+)
+def test_an_error_shows_an_option_as_it_is_typed_on_one_line(text, typed):
+    error = BuildError("one-off.yaml:7: layer `run` could not be built (see one-off.yaml:7:3)", hint="one-off.yaml:4:5")
+    named = name_options(error, "host", ["run: first", text], network=True)
+    assert named.message == f"{typed}: layer `run` could not be built (see {typed})"
+    assert named.hint == "`--base host`"
+    assert type(named) is BuildError
 
 
 WORDS = st.tuples(st.text(), st.lists(st.text(), max_size=4), st.booleans())

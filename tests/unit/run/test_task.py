@@ -109,6 +109,21 @@ def test_outputs(place):
     assert (place.world.root / "dist" / "a.whl").read_bytes() == b"wheel"
 
 
+def test_outputs_that_are_refused_are_named(place, monkeypatch):
+    """Also where nothing is left to be copied."""
+    run = place.runner.run
+
+    def run_with_notes(*arguments, **options):
+        ended = run(*arguments, **options)
+        ended.notes = ("a.yaml: a link out of the project, not copied",)
+        return ended
+
+    monkeypatch.setattr(place.runner, "run", run_with_notes)
+    result = place.run(outputs=("*.yaml",))
+    message = "wrote none of its outputs (*.yaml); a.yaml: a link out of the project, not copied"
+    assert (result.outcome, result.message) == ("failed", message)
+
+
 def test_outputs_that_it_did_not_make(place):
     result = place.run(outputs=("dist/*", "more"))
     assert (result.outcome, result.message) == ("failed", "wrote none of its outputs (dist/*, more)")

@@ -35,7 +35,8 @@ def test_scalars_are_yaml_1_2():
 
 
 @pytest.mark.parametrize(
-    "surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "0b101", "1_000", "1:30", ".inf", ".NaN"]
+    "surprise",
+    ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "0b101", "1_000", "1:30", ".inf", ".NaN"],
 )
 def test_what_readers_differ_on_is_refused(surprise):
     _, wrong = nodes(f"a: {surprise}")

@@ -58,7 +58,7 @@ CASES = [
     (ENV + '{tasks: {t: "{{ arg }}"}}', "4:21", "undefined", "did you mean `args`?"),
     (ENV + '{tasks: {t: "{{ matrix.siute }}"}, matrix: {suite: [x]}}', "4:21", "undefined", "did you mean `matrix.suite`?"),
     (ENV + '{base: {debian: "{{ matrix.s }}"}, matrix: {s: [B0]}}', "4:25", "value", "does not have the form"),
-    (ENV + "{tasks: {t: {run: x, retries: 1e400}}}", "4:40", "type", "the number 1e400 -- it is larger than any number"),
+    (ENV + "{tasks: {t: {run: x, retries: 1e400}}}", "4:39", "type", "the number 1e400 -- it is larger than any number"),
     (ENV + '{set: {A: "{{ args }}"}}', "4:19", "undefined", "tasks only"),
     (ENV + '{tasks: {t: "{{ 1 +"}}', "4:21", "template", "template:"),
     ("version: 1\ninclude: [../x.yaml]", "2:11", "path", "leaves the project"),

@@ -103,20 +103,21 @@ def _run(
     if pod is not None:
         recording.confirm_early(pod)
     result = (_run_staged if _is_staged(call) else _run_once)(task, recording.reach, run)
-    report, cached = _store(task, recording, result)
-    if audit is not None:
-        report = audit.compare(task, report, recording.reads)
+    report, cached = _store(task, recording, result, audit)
     return report, cached if report.outcome == "passed" else None
 
 
-def _store(task: PreparedTask, recording: Recording, result: TaskResult) -> tuple[Result, CachedResult | None]:
+def _store(
+    task: PreparedTask, recording: Recording, result: TaskResult, audit: Audit | None
+) -> tuple[Result, CachedResult | None]:
     """Returns a run as reports need it, and its stored result; None if it did not pass, is not stored, or is recorded
-    later."""
+    later. An audit decides before the run is recorded: what it forgets, a record in another thread must not write
+    again."""
     call, report = task.call, _to_result(task.call, result)
     if result.outcome == "flaky":
         _report_not_cached(call, "it is flaky")  # what passes only now and then says nothing about the next run
     if result.outcome != "passed":
-        return report, None
+        return audit.compare(task, report, None) if audit is not None else report, None
     statement = provenance.write_statement(
         call.env,
         call.task,
@@ -138,6 +139,8 @@ def _store(task: PreparedTask, recording: Recording, result: TaskResult) -> tupl
         return _to_cached(task, stored) if stored else None
 
     report = replace(report, reads=recording.read_files())
+    if audit is not None:
+        report = audit.compare(task, report, recording.reads)
     if call.record_later is None:
         return report, record(Moment(call.context))
     call.record_later(record)

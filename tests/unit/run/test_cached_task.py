@@ -386,3 +386,24 @@ def test_the_scheduler_is_what_it_is_called_with():
     assert asked == {"find_known_stack", "stack"}
     assert all(callable(getattr(Scheduler, name)) for name in asked)
     assert Context.__dataclass_params__.frozen
+
+
+def test_an_audit_decides_before_the_run_is_recorded(world):
+    """Else a record in another thread could note again what the audit has just forgotten."""
+    order = []
+
+    class WatchedAudit:
+        def compare(self, task, result, reads):
+            order.append("audit")
+            return replace(result, outcome="failed")
+
+    call = world.call()._replace(record_later=lambda record: order.append("record"))
+    result, cached = cached_task.run_task_cached(
+        call, FakeStacks(stack_of()), again=True, audit=WatchedAudit(), run=world.runner()
+    )
+    assert (result.outcome, cached, order) == ("failed", None, ["audit", "record"])
+    order.clear()
+    result, _ = cached_task.run_task_cached(
+        call, FakeStacks(stack_of()), again=True, audit=WatchedAudit(), run=world.runner("failed")
+    )
+    assert (result.outcome, order) == ("failed", ["audit"])

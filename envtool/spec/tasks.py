@@ -162,8 +162,9 @@ def _add_needs(work: LoadContext, node: YamlNode | None, scope: Scope, verb: str
 def _retries(node: YamlNode | None) -> int:
     """Returns the number of a node that the schema has checked; 0 if there is none, or if it is wrong."""
     value = node.value if node is not None else 0
-    is_number = isinstance(value, int | float) and 0 <= value < 1 << 31  # no infinity, which is no int
-    return int(value) if is_number and value == int(value) else 0
+    if not isinstance(value, int | float) or not 0 <= value < 1 << 31:  # no infinity, which is no int
+        return 0
+    return int(value) if value == int(value) else 0
 
 
 def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:

@@ -247,6 +247,7 @@ class Place:
     store: Path
     environ: dict[str, str] = field(default_factory=dict)
     limit: int = LIMIT
+    common: bool = False  # whether tests of other processes write to the same store meanwhile
     running: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -376,11 +377,26 @@ class Place:
 
     def left(self) -> list[str]:
         """What should not be there when nothing runs."""
+        with self._kills(fcntl.LOCK_SH) if self.common else contextlib.nullcontext():
+            return self.left_outside_store() + self._left_in(self.store / "tmp")
+
+    def left_outside_store(self) -> list[str]:
         rows = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.top) in row]
-        for room in (self.store / "tmp", self.top / "tmp"):
-            if room.is_dir():
-                rows += [str(path) for path in room.iterdir() if not self._is_anothers(path)]
-        return rows
+        return rows + self._left_in(self.top / "tmp")
+
+    def _left_in(self, room: Path) -> list[str]:
+        return [str(path) for path in room.iterdir() if not self._is_anothers(path)] if room.is_dir() else []
+
+    def kills(self) -> contextlib.AbstractContextManager[None]:
+        """For a test that kills commands on the common store, until the next command has swept what they left there: no
+        other test looks meanwhile."""
+        return self._kills(fcntl.LOCK_EX)
+
+    @contextlib.contextmanager
+    def _kills(self, operation: int) -> Iterator[None]:
+        with open(made(f"kills-{self.caller.mode}"), "a") as lock:
+            fcntl.flock(lock, operation)
+            yield
 
     def _is_anothers(self, path: Path) -> bool:
         """Whether a directory of a store that tests share is in use: its lock is held (or is to be, a moment after it
@@ -483,6 +499,7 @@ def common_place(caller: Caller) -> Iterator[Place]:
         used = next(made_place)
         used.environ |= outside()
         used.limit = LONG
+        used.common = True
         yield used
         next(made_place, None)  # nothing of it may run any more
 

@@ -81,17 +81,18 @@ class Watch:
             time.sleep(0.1)
         return [self.place.finish(process) for process in running]
 
-    def check(self, pods: int, *, killed: bool = False) -> None:
-        """Nothing is left, of at least so many pods that were seen. What a run that was `killed` wrote to the store stays
-        there until the next command."""
+    def check(self, pods: int, *, kills: contextlib.ExitStack | None = None) -> None:
+        """Nothing is left, of at least so many pods that were seen. What a run that was killed wrote to the store stays
+        there until the next command, after which `kills` is closed."""
         assert len(self.spaces) >= pods
         self.place.until(lambda: not self.look(), f"no process of a run: {self.look()}", 20)
         self.place.until(lambda: not self.place.processes(), f"no process: {self.place.processes()}", 20)
-        assert not [row for row in self.place.left() if not row.startswith(f"{self.place.store}/tmp/")]
+        assert not self.place.left_outside_store()
         assert self.sockets
         assert not self.listeners()
-        if killed:
+        if kills:
             assert self.place.envtool("test", "--again").status == 0
+            kills.close()
         self.place.check_nothing_left(seconds=20)
 
 
@@ -143,13 +144,16 @@ def test_many_at_once(webapp, depth):
     watch.check(len(running))
 
 
-def test_a_third_is_killed(webapp, depth):
+def test_a_third_is_killed(webapp, depth, request):
     """At any moment. The others are green, and nothing is left of any."""
     watch = Watch(webapp)
     assert webapp.envtool("test").status == 0
     began = time.monotonic()
     assert webapp.envtool("test", "--again").status == 0
     whole = time.monotonic() - began
+    kills = contextlib.ExitStack()
+    request.addfinalizer(kills.close)
+    kills.enter_context(webapp.kills())
     running = [webapp.start("test", "--again") for _ in depth.times(3, RUNS)]
     started = time.monotonic()
     doomed = depth.random.sample(running, len(running) // 3)
@@ -162,4 +166,4 @@ def test_a_third_is_killed(webapp, depth):
     ended = dict(zip(running, watch.finish(running), strict=True))
     assert [done.said[-3000:] for process, done in ended.items() if process not in doomed and done.status] == []
     assert all(done.status in (0, -signal.SIGKILL) for done in ended.values())
-    watch.check(len(running) - len(doomed), killed=True)
+    watch.check(len(running) - len(doomed), kills=kills)

@@ -4,16 +4,20 @@ fork(2) copies the page tables of all memory, and each page that the two write t
 more of a process of 50 MB than of one of 10 MB (decision 0158). In a run of many containers a Python of its own forks
 them, which has imported what containers need and nothing else.
 
-    supervisor --a program, and descriptors--> fork server --clone--> helper (a child of the supervisor) --> pid 1
+    supervisor --a program, and descriptors--> fork server --clone--> pid 1 (a child of the supervisor)
 
 The server clones with CLONE_PARENT (clone(2)), so the supervisor is the parent of each container, as of one that it
-forks itself: it waits for the container, signals it, and the kernel kills the container when the supervisor ends.
+forks itself: it waits for the container, signals it, and the kernel kills the container when the supervisor ends. The
+server has one thread, so it makes pid 1 in its namespaces at once, without the helper that the supervisor needs: a fork
+less. Where that is not possible (namespaces that the container joins, operations of rootfs.py that few containers need,
+an error, which the helper then reports) it clones the helper.
 """
 
 from __future__ import annotations
 
 import _socket
 import _thread
+import errno
 import gc
 import marshal
 import os
@@ -26,12 +30,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from envtool.container.rootfs import Rootfs
     from envtool.container.userns import IdMaps
 
 _MOST_DESCRIPTORS = 250  # of one request (SCM_MAX_FD, unix(7)); few containers have more than ten
 _SPACE = _socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)  # bytes
 _CHUNK = 1 << 16  # bytes
-_NUMBER = 8  # bytes of a length, and of an answer: the process, or an errno that is negative
+_NUMBER = 8  # bytes of a length, and of a number in an answer: of the process, or an errno that is negative
+_HELPER, _PID1 = b"h", b"1"  # what it is the number of
+_ANSWER = _NUMBER + 1  # bytes
 _IGNORED_BY_SPAWN = (32, 33)  # signals of glibc's threads, which its posix_spawn(3) has the child ignore
 _ANSWER_SECONDS = 60.0  # for a fork, on a machine that does little else
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG", "ENVTOOL_DEBUG")  # variables: paths are encoded as this process does it
@@ -79,14 +86,15 @@ class ForkServer:
                 self._ended = not self._ready
         if not self._ready or self._ended or os.getpid() != self._parent:
             return False
-        return not any("call" in step for step in program["steps"])
+        return not any("call" in step for step in program["steps"]) and "gate" not in program
 
     def fork(
         self, program: dict[str, Any], ids: IdMaps, streams: tuple[int, ...], maps: dict[tuple[int, int], int]
-    ) -> int:
-        """Fork the helper of a container: see `pid1.run_helper`. `streams` are the descriptors of the socket, of the
-        standard streams and of the outputs, -1 for none. Returns its number, which is that of a child of this process;
-        0 where the server has ended. Raises OSError where it cannot fork.
+    ) -> tuple[int, bool]:
+        """Fork the first process of a container. `streams` are the descriptors of the socket, of the standard streams
+        and of the outputs, -1 for none. Returns its number, which is that of a child of this process, and whether it is
+        pid 1 (`_clone_pid1`) or the helper (`pid1.run_helper`); 0 where the server has ended. Raises OSError where
+        it cannot fork.
         """
         watched, joins = program.get("watched", ()), program.get("joins", {})
         optional = [number for number in streams if number >= 0]
@@ -94,23 +102,23 @@ class ForkServer:
         shape = ([number >= 0 for number in streams], len(watched), [*joins], [*maps])
         request = marshal.dumps((program, (ids.mode, ids.uids, ids.gids), shape))
         if len(descriptors) > _MOST_DESCRIPTORS:
-            return 0
+            return 0, False
         rights = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
         try:
             message = len(request).to_bytes(_NUMBER, "little") + request
             sent = self._sock.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
             self._sock.sendall(memoryview(message)[sent:])
-            answer = self._sock.recv(_NUMBER)
+            answer = self._sock.recv(_ANSWER)
         except OSError:  # it was killed, or does not answer
             answer = b""
-        if len(answer) != _NUMBER:  # its containers go on, as children of this process
+        if len(answer) != _ANSWER:  # its containers go on, as children of this process
             self._ended = True
             self._sock.close()
-            return 0
-        number = int.from_bytes(answer, "little", signed=True)
+            return 0, False
+        number = int.from_bytes(answer[:_NUMBER], "little", signed=True)
         if number < 0:
             raise OSError(-number, f"fork: {os.strerror(-number)}")
-        return number
+        return number, answer[_NUMBER:] == _PID1
 
 
 def _own(sock: _socket.socket, until: _thread.LockType, _near: _socket.socket) -> None:
@@ -167,12 +175,11 @@ def main() -> NoReturn:
         if not request:
             os._exit(0)
         try:
-            number = _fork(request, descriptors)
+            number, kind = _fork(request, descriptors)
         except OSError as error:
-            number = -(error.errno or 5)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        sock.sendall(number.to_bytes(_NUMBER, "little", signed=True))
+            number, kind = -(error.errno or 5), _HELPER
+        syscalls.close_all_but({0, 1, 2})  # the request's descriptors, and sources that were opened for it
+        sock.sendall(number.to_bytes(_NUMBER, "little", signed=True) + kind)
 
 
 def _receive(sock: _socket.socket) -> tuple[bytes, list[int]]:
@@ -192,12 +199,14 @@ def _receive(sock: _socket.socket) -> tuple[bytes, list[int]]:
     return data[_NUMBER:], descriptors
 
 
-def _fork(request: bytes, descriptors: list[int]) -> int:
-    """Returns the number of a helper, which is a child of our parent. Raises OSError."""
+def _fork(request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
+    """Returns the number of the first process of a container, which is a child of our parent, and its kind. Raises
+    OSError.
+    """
     from envtool.container import pid1, supervisor
     from envtool.container.userns import IdMaps
 
-    program, ids, (given, watched, joins, maps) = marshal.loads(request)
+    program, numbers, (given, watched, joins, maps) = marshal.loads(request)
     remaining = iter(descriptors)
     sock, *stdio, output = (next(remaining) if is_given else -1 for is_given in given)
     if watched:
@@ -205,9 +214,69 @@ def _fork(request: bytes, descriptors: list[int]) -> int:
     if joins:
         program["joins"] = dict(zip(joins, remaining, strict=False))
     owners = dict(zip(maps, remaining, strict=False))
-    program = supervisor.load_functions(program)
+    program, ids = supervisor.load_functions(program), IdMaps(*numbers)
+    streams = (stdio[0], stdio[1], stdio[2])
+    if "joins" not in program:
+        try:
+            return _clone_pid1(program, ids, sock, streams, output, owners), _PID1
+        except OSError:  # the helper fails in the same way, and reports it
+            pass
     child = syscalls.clone(syscalls.CLONE_PARENT)
     if child == 0:
-        pid1.run_helper(program, IdMaps(*ids), sock, (stdio[0], stdio[1], stdio[2]), output, owners)
+        pid1.run_helper(program, ids, sock, streams, output, owners)
         os._exit(125)
-    return child
+    return child, _HELPER
+
+
+def _clone_pid1(
+    program: dict[str, Any],
+    ids: IdMaps,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    owners: dict[tuple[int, int], int],
+) -> int:
+    """Make pid 1 in its namespaces by one clone(2), without a helper. Returns its number. Raises OSError where that is
+    not possible.
+    """
+    from envtool.container import messages, pid1, rootfs
+
+    if stdio[0] < 0:  # in this mount namespace, as a helper: in the container's own it would have another name
+        stdio = (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), *stdio[1:])
+    root, kept = None, {*program.get("watched", ())}
+    if ids.mode == "root":  # it opens sources in the namespaces that they come from, a user in those of pid 1
+        if "extra" in program:  # they may copy files, or wait
+            raise OSError(errno.EOPNOTSUPP, "operations that few containers need")
+        root = rootfs.open_sources({**program, "extra": ({"project": _open_mapped_project}, {}, {})}, ids, owners)
+        trees = (descriptor for tree in root.trees.values() for descriptor in tree)
+        kept |= {*root.opened.values(), *trees, root.upper, root.scratch, root.project} - {-1}
+    namespaces = syscalls.new_namespaces(network=program["network"]) | syscalls.CLONE_NEWPID
+    child = syscalls.clone(namespaces | syscalls.CLONE_PARENT)
+    if child:
+        return child
+    try:
+        sock, output = pid1.arrange_descriptors(sock, stdio, output, kept)
+        syscalls.raise_oom_score()
+        log = pid1.begin_namespaces(program, 0)
+        messages.send(sock, log, "maps")
+        if root is None:
+            root = rootfs.open_sources(program, ids, {})
+        if os.read(sock, 1) != b"k":
+            os._exit(125)
+        pid1.become_root(ids, root)
+        pid1.die_with_supervisor()
+        if messages.is_closed(sock):
+            os._exit(125)
+        pid1.run_pid1(program, ids, sock, output, root)
+    except BaseException as error:
+        pid1.report_error(sock, error)
+        os._exit(125)
+
+
+def _open_mapped_project(root: Rootfs, _: int, operation: tuple[Any, ...], owners: dict[Any, int]) -> None:
+    """Open a project whose owner can be mapped: to copy another one takes as long as it is large, and others wait."""
+    from envtool.container import mounts, rootfs
+
+    root.project = rootfs.clone_source(operation[2], recursive=False, identity=operation[3])
+    if not mounts.map_owner(root.project, owners):
+        raise OSError(errno.EOPNOTSUPP, "no id-mapped mounts")

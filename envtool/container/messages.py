@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COLLECT_SECONDS = 600.0  # seconds from "end" to "done": outputs are copied back
 HURRY_SECONDS = 0.8  # the same after an interrupt
 _MAX_VALUES = 8  # values
-# The messages that may follow each message. Each comes once; "error" may come at any time.
+# The messages that may follow each message. Each comes once; "error" may come at any time. A pid 1 that was made
+# without a helper says "maps" itself, which then stands for "pid", too.
 _NEXT = {
     "": ("maps",),
     "maps": ("pid",),
@@ -54,6 +55,11 @@ class Exit:
         self.unread: tuple[str, ...] | None = None  # of an observed tree (looked_up_names.py); None: not known
         self.unread_reason = ""  # why it is not known
         self.error = ""  # of a `call` step that raised: type and text
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether it was asked to end before its steps had ended."""
+        return self.interrupted or self.timed_out
 
     def __repr__(self) -> str:
         return f"Exit({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
@@ -105,6 +111,17 @@ def send(channel: int, descriptors: list[int], *values: int | str) -> None:
     sock = _socket.socket(fileno=channel)
     try:
         sock.sendmsg([pack(*values)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if descriptors else [])
+    finally:
+        sock.detach()
+
+
+def is_closed(channel: int) -> bool:
+    """Returns whether the other end of a socket is closed, and all that it sent has been read."""
+    sock = _socket.socket(fileno=channel)
+    try:
+        return not sock.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
     finally:
         sock.detach()
 

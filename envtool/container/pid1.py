@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 DOCKER_CAPABILITIES = 0xA80425FB  # what Docker leaves to root by default
-_NAMESPACES = (
-    syscalls.CLONE_NEWUSER
-    | syscalls.CLONE_NEWNS
-    | syscalls.CLONE_NEWIPC
-    | syscalls.CLONE_NEWUTS
-    | syscalls.CLONE_NEWCGROUP
-)
 _FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
 # Seconds between the looks at the processes of a step that is too short for the supervisor's first one.
 _LOOKS = (0.005, 0.015, 0.04)
@@ -66,47 +59,58 @@ def run_helper(
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
         kept = {*maps.values(), *program.get("watched", ()), *program.get("joins", {}).values(), *_gate(program)}
-        sock, output = _arrange_descriptors(sock, stdio, output, kept)
+        sock, output = arrange_descriptors(sock, stdio, output, kept)
         syscalls.raise_oom_score()
         # Root has its rights over files in the namespace that they come from, so it clones sources before unshare(2);
         # a user may clone only after it, in a mount namespace of the user's own.
         root = rootfs.open_sources(program, ids, maps) if ids.mode == "root" else None
         joined = program["join"](program["joins"], ids, program["user"]) if "joins" in program else 0
         try:
-            syscalls.unshare((_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET)) & ~joined)
+            syscalls.unshare(syscalls.new_namespaces(network=program["network"]) & ~joined)
         except OSError as error:
             raise StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if root is None:
             root = rootfs.open_sources(program, ids, maps)
-        log: list[int] = []
-        if not (program["network"] or joined & syscalls.CLONE_NEWNET):
-            syscalls.loopback_up()
-            log = syscalls.open_network_log()
-        if not joined & syscalls.CLONE_NEWUTS:
-            _socket.sethostname(program["hostname"])
-        syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
-        syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
+        log = begin_namespaces(program, joined)
         if os.read(sock, 1) != b"k":
             os._exit(125)
-        if ids.mode != "root":
-            rootfs.copy_foreign_project(root)
-        rootfs.prepare_copies(root)
-        _forbid_imports()
-        userns.become_root(ids.mode)
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes the maps must own our /proc files
+        become_root(ids, root)
         child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
             _pid1(program, ids, sock, output, root)
         messages.send(sock, log, "pid", child)  # with the descriptors of the network's log
         os._exit(0)
     except BaseException as error:
-        _report(sock, error)
+        report_error(sock, error)
         os._exit(125)
 
 
-def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, needed: set[int]) -> tuple[int, int]:
+def begin_namespaces(program: dict[str, Any], joined: int) -> list[int]:
+    """Do what new namespaces need and what needs no ids. Returns the descriptors of the network's log."""
+    log: list[int] = []
+    if not (program["network"] or joined & syscalls.CLONE_NEWNET):
+        syscalls.loopback_up()
+        log = syscalls.open_network_log()
+    if not joined & syscalls.CLONE_NEWUTS:
+        _socket.sethostname(program["hostname"])
+    syscalls.limit_bounding_set(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
+    syscalls.set_process_title(_TITLE)  # steps must not see the caller's command line
+    return log
+
+
+def become_root(ids: userns.IdMaps, root: rootfs.Rootfs) -> None:
+    """Become the container's root, once its maps are written."""
+    if ids.mode != "root":
+        rootfs.copy_foreign_project(root)
+    rootfs.prepare_copies(root)
+    _forbid_imports()
+    userns.become_root(ids.mode)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes the maps must own our /proc files
+
+
+def arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, needed: set[int]) -> tuple[int, int]:
     """Put the standard descriptors in their places and close all that are not needed. Returns the new `sock` and
     `output`.
     """
@@ -121,7 +125,7 @@ def _arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, ne
     return high[0], high[4]
 
 
-def _report(sock: int, error: BaseException) -> None:
+def report_error(sock: int, error: BaseException) -> None:
     if isinstance(error, StageError):
         report = error.report
     elif isinstance(error, rootfs.SourceError):
@@ -152,39 +156,48 @@ def traceback_summary(error: BaseException) -> str:
 
 def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, root: rootfs.Rootfs) -> NoReturn:
     try:
-        # After the change of ids, which clears it. The socket tells of a supervisor that died before.
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
-        os.setsid()
-        os.umask(0o022)
+        die_with_supervisor()
         if os.read(sock, 1) != b"g":
             os._exit(125)
-        _check_is_pid1()
-        made = rootfs.build_rootfs(root)
-        for begin in program.get("begin", ()):
-            begin()
-        kept = {*program.get("kept", ()), *_gate(program), *([output] if output >= 0 else [])}
-        syscalls.close_all_but({0, 1, 2, sock, *kept})
-        terminal = _send_pty(program, sock) if program.get("terminal") else -1
-        init = program["init"](program, ids, sock) if "init" in program else Init()
-        if "varied" in program:
-            program["varied"].begin()
-        # Where mount points are removed at the end, each step confines itself.
-        program["confined"] = not made and syscalls.confine_programs()
-        init.looks = os.readlink("/proc/self") == "1"  # else it is that of a container around envtool
-        used = _begin_usage(program, sock, own=init.looks)
-        status = init.run(program, ids, sock, terminal)
-        init.end_all()
-        os.write(sock, messages.pack("end", status, *_measure_usage(used, init.largest)))
-        if "lookups" in program:
-            program["lookups"].end()
-        if output >= 0:
-            program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
-        rootfs.remove_mount_points(made)
-        os.write(sock, messages.pack("done"))
-        os._exit(0)
+        run_pid1(program, ids, sock, output, root)
     except BaseException as error:
-        _report(sock, error)
+        report_error(sock, error)
         os._exit(125)
+
+
+def die_with_supervisor() -> None:
+    """After the change of ids, which clears it. The socket tells of a supervisor that died before."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
+    os.setsid()
+    os.umask(0o022)
+
+
+def run_pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, root: rootfs.Rootfs) -> NoReturn:
+    """Be pid 1: make the file systems, run the steps, and end."""
+    _check_is_pid1()
+    made = rootfs.build_rootfs(root)
+    for begin in program.get("begin", ()):
+        begin()
+    kept = {*program.get("kept", ()), *_gate(program), *([output] if output >= 0 else [])}
+    syscalls.close_all_but({0, 1, 2, sock, *kept})
+    terminal = _send_pty(program, sock) if program.get("terminal") else -1
+    init = program["init"](program, ids, sock) if "init" in program else Init()
+    if "varied" in program:
+        program["varied"].begin()
+    # Where mount points are removed at the end, each step confines itself.
+    program["confined"] = not made and syscalls.confine_programs()
+    init.looks = os.readlink("/proc/self") == "1"  # else it is that of a container around envtool
+    used = _begin_usage(program, sock, own=init.looks)
+    status = init.run(program, ids, sock, terminal)
+    init.end_all()
+    os.write(sock, messages.pack("end", status, *_measure_usage(used, init.largest)))
+    if "lookups" in program:
+        program["lookups"].end()
+    if output >= 0:
+        program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
+    rootfs.remove_mount_points(made)
+    os.write(sock, messages.pack("done"))
+    os._exit(0)
 
 
 def _begin_usage(program: dict[str, Any], sock: int, *, own: bool) -> int:
@@ -398,7 +411,7 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
             step["run"](step, report)
         execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
-        _report(report, error)
+        report_error(report, error)
         os._exit(125)
 
 

@@ -3,7 +3,7 @@
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
 A real fork comes first, since the supervisor may have threads: only its child, which has one, may safely call clone
-by hand. In a run of many containers a small process forks in place of the supervisor (fork_server.py).
+by hand. In a run of many containers a small process clones pid 1 in place of the supervisor (fork_server.py).
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class _Supervisor:
     def _fork(
         self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int], server: userns.Forker | None
     ) -> bool:
-        """Fork the helper, by a server or in this process. Returns False where the server has ended."""
+        """Fork the helper in this process, or it or pid 1 by a server. Returns False where the server has ended."""
         program = self.program if server else load_functions(self.program, self.counters)
         write = -1
         with userns.fork_lock:
@@ -241,20 +241,21 @@ class _Supervisor:
                     self.output, write = os.pipe()
                 if server is None:
                     self.helper = userns.fork()
+                    if self.helper == 0:
+                        pid1.run_helper(program, self.ids, far.fileno(), stdio, write, maps)
+                        os._exit(125)
                 else:
-                    self.helper = server.fork(program, self.ids, (far.fileno(), *stdio, write), maps)
-                if self.helper == 0 and server is None:
-                    pid1.run_helper(program, self.ids, far.fileno(), stdio, write, maps)
-                    os._exit(125)
+                    child, is_pid1 = server.fork(program, self.ids, (far.fileno(), *stdio, write), maps)
+                    self.helper, self.pid1 = (0, child) if is_pid1 else (child, 0)
             finally:
                 far.close()
                 if write >= 0:
                     os.close(write)
-        if self.helper == 0:  # the server has ended; a helper that it still forked reads the end of the socket
+        if not (made := bool(self.helper or self.pid1)):  # what the server still forked reads the end of the socket
             self.sock.close()
             if self.output >= 0:
                 os.close(self.output)
-        return self.helper != 0
+        return made
 
     def supervise(self, *, until_up: bool = False) -> None:
         """Answer the container until it has closed all its ends; enforce the deadline and the caller's cancel. With
@@ -270,10 +271,8 @@ class _Supervisor:
             if until_up and self.up:
                 return
             # Bounded: a signal just before poll() sets a flag that Python looks at only after poll() returns.
-            milliseconds = 1000.0
             due = min(self.deadline or _NEVER, self.look_at)
-            if due < _NEVER:
-                milliseconds = min(milliseconds, max(0.0, due - time.monotonic()) * 1000)
+            milliseconds = min(1000.0, max(0.0, due - time.monotonic()) * 1000)
             ready = [descriptor for descriptor, _ in self.poll.poll(milliseconds)]
             self._handle_events(ready)
             if time.monotonic() >= self.look_at or (self.limits is not None and self.limits.event in ready):
@@ -381,7 +380,7 @@ class _Supervisor:
         process. A descriptor that is taken out of `descriptors` stays open.
         """
         kind = message[0] if message else ""
-        from_helper = kind in ("maps", "pid") or (kind == "error" and sender == self.helper)
+        from_helper = self.helper and (kind in ("maps", "pid") or (kind == "error" and sender == self.helper))
         if sender <= 0 or sender != (self.helper if from_helper else self.pid1):
             raise ValueError("not from whom it has to come")
         if kind == "error":
@@ -394,10 +393,12 @@ class _Supervisor:
         match message:
             case ("maps",):
                 if self.limits is not None:
-                    self.limits.attach(self.helper)
+                    self.limits.attach(sender)
                 if "joins" not in self.program:  # else a user namespace that has its maps
-                    self.refused = userns.write_maps(self.helper, self.ids, user=self.program["user"] == "user")
-                self._reply(b"x" if self.refused else b"k")
+                    self.refused = userns.write_maps(sender, self.ids, user=self.program["user"] == "user")
+                if not self.helper:
+                    self.last_message, self.network_log, descriptors[:] = "pid", descriptors[:], []
+                self._reply(b"x" if self.refused or (not self.helper and self.result.ends_early) else b"k")
             case ("pid", int(number)):
                 try:
                     os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -405,8 +406,7 @@ class _Supervisor:
                     raise ValueError("not a child of ours") from None
                 self.pid1 = number
                 self.network_log, descriptors[:] = descriptors[:], []
-                running = not (self.result.interrupted or self.result.timed_out)
-                self._reply(b"g" if running else b"x")
+                self._reply(b"x" if self.result.ends_early else b"g")
             case ("pty",):
                 self._attach_terminal(descriptors)
             case ("up",):

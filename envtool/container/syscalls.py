@@ -141,6 +141,14 @@ def unshare(flags: int) -> None:
     syscall("unshare", flags)
 
 
+def new_namespaces(*, network: bool) -> int:
+    """Returns the flags for the namespaces of a container, but for that of its processes; with `network` it has that of
+    its caller.
+    """
+    flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
+    return flags if network else flags | CLONE_NEWNET
+
+
 def clone(flags: int) -> int:
     """Fork by the raw system call, without a new stack, like fork. Returns 0 in the child.
 

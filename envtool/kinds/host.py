@@ -136,7 +136,8 @@ class Host(Base):
     def looked(self, pins: Any) -> Looked:
         """Returns the state of the files that belong to no package, from the scan that made these pins."""
         shown = self._shown
-        if shown is not None and shown[0] is self._last and shown[1] == pins["installed"]:
+        installed = pins["installed"]
+        if shown is not None and shown[0] is self._last and (shown[1] is installed or shown[1] == installed):
             return shown[2]
         scan = self._last
         if scan is None or _unpackaged_files(scan).items() - pins["installed"].items():

@@ -176,8 +176,8 @@ def _watched_signatures(
     ctime is enough. Returns None if git's directories are not what a result depends on."""
     watched = {file.path: tuple(file.state) for file in files.seen()}
     stacks = [stack for trace in traces for stack in trace.stacks]
-    decided = dict.fromkeys(path for stack in stacks for path in decisive_paths(stack, spec, context))
-    decided |= dict.fromkeys(_module_paths(context))
+    decided = dict.fromkeys(path for stack in stacks for path in _stack_paths(stack, context))
+    decided |= dict.fromkeys((*_program_paths(spec), *_module_paths(context)))
     for path in (
         *decided,
         *sys.path,
@@ -186,11 +186,9 @@ def _watched_signatures(
         context.store.path("store.json"),
     ):
         watched.setdefault(path, fast_exec.stat_signature(path))
-    states = {
-        path: state
-        for trace in traces
-        for path, state in host_inputs.result_host_state(trace.stacks, trace.stored.key, context, trace.states).items()
-    }
+    states = host_inputs.results_host_state(
+        ((trace.stacks, trace.stored.key, trace.states) for trace in traces), context
+    )
     for path in code_paths(discover()):
         if os.path.islink(path):
             watched.setdefault(path, fast_exec.stat_signature(path))
@@ -251,8 +249,17 @@ def _is_plain(trace: CachedResult) -> bool:
 def decisive_paths(stack: KnownStack, spec: Spec, context: Context) -> Iterator[str]:
     """Yields the paths that decided a stack, besides the project files that were read: spec, plugins, inputs, pins,
     layers."""
+    yield from _program_paths(spec)
+    yield from _stack_paths(stack, context)
+
+
+def _program_paths(spec: Spec) -> Iterator[str]:
+    """Yields the paths that decide every stack of a spec."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # its ctime changes when a plugin is installed or removed
+
+
+def _stack_paths(stack: KnownStack, context: Context) -> Iterator[str]:
     for made in (*stack.layers, *stack.other_stages):
         resolved = made.resolved
         if made.layer is not None:

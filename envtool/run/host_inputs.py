@@ -21,7 +21,7 @@ from envtool.build.stack import KnownStack, merge_host_files, opened_files_quest
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.lazy_dataclass import dataclass
-from envtool.model import Json
+from envtool.model import Json, Looked
 from envtool.project import git, snapshot, source_files
 from envtool.run import host_state, task_git
 from envtool.store import answer_cache
@@ -156,21 +156,31 @@ def unseen_reason(stack: KnownStack) -> str:
     return host.unseen if host else ""
 
 
-def result_host_state(
-    stacks: Sequence[KnownStack], key: str, context: Context, states: Sequence[str] = ()
+def results_host_state(
+    results: Iterable[tuple[Sequence[KnownStack], str, Sequence[str]]], context: Context
 ) -> dict[str, int]:
-    """Returns the files of this machine that decided the result of a key and the layers below it: ctimes (ns) by path.
-    `stacks` are that of the task and those of its services, `states` the keys of the prepared state of those."""
-    shown = [stack for stack in stacks if shown_host_files(stack.layers) is not None]
-    host = merge_host_files([stack.layers for stack in shown])
-    if host is None:
-        return {}
-    above = [made.resolved.key for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
-    questions = [opened_files_question("layer", layer) for layer in (*above, *states)]
-    answers = [
-        answer_cache.get(context.store, question) for question in (*questions, opened_files_question("result", key))
-    ]
-    return host_state.decisive_states(host.states, host.trees, _merge_opened(answers))
+    """Returns the files of this machine that decided some results and the layers below them: ctimes (ns) by path. Each
+    result is given by the stacks of its task and of the services of that, by its key, and by the keys of the prepared
+    state of those services. The files are sorted out once for all results that stand on the same ones."""
+    by_machine: dict[tuple[int, int], tuple[Looked, list[Iterable[str] | None]]] = {}
+    asked: set[tuple[int, str]] = set()
+    for stacks, key, states in results:
+        shown = [stack for stack in stacks if shown_host_files(stack.layers) is not None]
+        host = merge_host_files([stack.layers for stack in shown])
+        if host is None:
+            continue
+        # what is stored under the ids keeps alive what has them
+        _, answers = by_machine.setdefault((id(host.states), id(host.trees)), (host, []))
+        answers.append(answer_cache.get(context.store, opened_files_question("result", key)))
+        built = [made.resolved.key for stack in shown for made in (*stack.layers, *stack.other_stages)[1:]]
+        for layer in (*built, *states):
+            if (question := (id(host.states), layer)) not in asked:
+                asked.add(question)
+                answers.append(answer_cache.get(context.store, opened_files_question("layer", layer)))
+    decisive: dict[str, int] = {}
+    for host, answers in by_machine.values():
+        decisive |= host_state.decisive_states(host.states, host.trees, _merge_opened(answers))
+    return decisive
 
 
 def _merge_opened(answers: Sequence[Iterable[str] | None]) -> frozenset[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from envtool.container import supervisor
 from envtool.container.fork_server import ForkServer
 from envtool.container.program import ContainerStep, Program, ProjectMount, Root, TextMount
 from envtool.container.runner import LocalRunner
+from envtool.errors import SandboxError
 from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.e2e
@@ -94,6 +96,54 @@ def test_a_container_is_a_child_of_its_supervisor(tree, server):  # noqa: F811
         )
         assert memory < ours / 2, "it is a fork of the server, not of this process, which has loaded pytest"
         assert not Path(f"/proc/{number}/task/{number}/children").read_text()
+
+
+def started_by(container) -> str:
+    """Which process the server has cloned for a container."""
+    return "helper" if container._supervisor.helper else "pid 1"
+
+
+def test_pid_1_is_cloned_at_once_where_that_is_possible(tree, server):  # noqa: F811
+    with supervisor.Container(program(tree, "exit 3").to_dict(), server=server) as container:
+        container.start()
+        assert started_by(container) == "pid 1"
+        assert container.wait().status == 3
+        assert len(os.listdir(f"/proc/{servers()[0]}/fd")) == 3, "the server keeps none of the container's files"
+
+
+def test_a_container_in_namespaces_of_another_one_is_made_by_a_helper(tree, server):  # noqa: F811
+    with supervisor.Container(program(tree, "sleep 60").to_dict(), server=server) as first:
+        first.start()
+        joins = first.namespaces("network")
+        with supervisor.Container(program(tree, "exit 4").to_dict(), server=server, joins=joins) as second:
+            second.start()
+            assert started_by(second) == "helper"
+            assert second.wait().status == 4
+
+
+def test_a_source_that_is_missing_is_reported_as_by_a_container_that_is_forked_here(tree, server):  # noqa: F811
+    made = program(tree, "exit 3", project=ProjectMount(source="/no/such/project"))
+    errors = []
+    for forker in (server, None):
+        with pytest.raises(SandboxError) as caught:
+            supervisor.run(made.to_dict(), server=forker)
+        errors.append((caught.value.code, caught.value.message, caught.value.hint))
+    assert errors[0] == errors[1]
+    [number] = servers()
+    assert len(os.listdir(f"/proc/{number}/fd")) == 3
+    assert run(server, program(tree, "exit 3"))[0] == 3
+
+
+def test_a_caller_that_cancels_at_once(tree, server):  # noqa: F811
+    read, write = os.pipe()
+    os.write(write, b"x" * signal.SIGTERM)
+    try:
+        ended = supervisor.run(program(tree, "exec sleep 60").to_dict(), server=server, cancel=read)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert ended.interrupted
+    assert ended.status in (130, 143)
 
 
 def test_everything_that_a_container_can_be_asked_for(tree, server, tmp_path):  # noqa: F811
@@ -233,9 +283,66 @@ def test_nothing_is_left_of_a_supervisor_that_is_killed(tree):  # noqa: F811
     ran = subprocess.Popen([sys.executable, "-c", KILLED, tree], stdout=subprocess.PIPE, text=True)
     words = iter(ran.stdout.readline, "end\n")
     numbers = {int(number) for line in words for number in line.split()}
-    assert len(numbers) == 3, "pid 1, the server, and the helper, which has ended"
+    assert len(numbers) == 2, "pid 1, and the server, which made it without a helper"
     ran.kill()
     ran.wait()
     ran.stdout.close()
     until(lambda: not any(os.path.exists(f"/proc/{number}") for number in numbers))
     until(lambda: processes() <= others)
+
+
+BOTH_WAYS = r"""
+import json, os, re, sys, time
+from envtool.container import supervisor
+from envtool.container.fork_server import ForkServer
+from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
+top = sys.argv[1]
+looks = "id; umask; ulimit -a; hostname; pwd; cat file; echo more > new; ls -ln . /proc/self/fd; cat /proc/self/status; " \
+    "cat /proc/self/[ug]id_map /proc/self/mountinfo /proc/self/cgroup /proc/self/oom_score_adj /proc/1/oom_score_adj; " \
+    "cat /proc/net/dev /proc/net/if_inet6; tr '\\0' ' ' < /proc/1/cmdline; ls -l /proc/1/fd /proc/1/exe; " \
+    "ls /proc/1/task | wc -l; cut -d' ' -f 4-6 /proc/1/stat; cut -d' ' -f 4-6 /proc/self/stat; ls /proc | grep '^[0-9]'"
+server = ForkServer()
+while not server.serves({"steps": ()}):
+    time.sleep(0.01)
+binds = tuple(BindMount(source=path, target=path) for path in ("/bin", "/lib", "/lib64", "/usr") if os.path.exists(path))
+answers = []
+for user in ("user", "root"):
+    for forker in (server, None):
+        step = ContainerStep(argv=("/bin/sh", "-c", looks), cwd="/project")
+        made = Program(root=Root(lowers=(f"{top}/base",)), binds=binds, steps=(step,), user=user, hostname="there",
+                       project=ProjectMount(source=f"{top}/project"), env={"PATH": "/usr/bin:/bin"})
+        log = os.memfd_create("log")
+        with supervisor.Container(made.to_dict(), stdout=log, stderr=log, held=False, server=forker) as container:
+            container.start()
+            alone = not container._supervisor.helper
+            ended = container.wait()
+        text = os.pread(log, 1 << 20, 0).decode()
+        text = re.sub(r"^\d+ \d+ \d+:\d+ ", "mount ", text, flags=re.M)  # numbers of mounts
+        text = re.sub(r"(Vm|Rss|.*ctxt_switches|.*allowed).*\n|pipe:\S+|\w\w\w +\d+ \d\d:\d\d|size=\S+?,", "", text)
+        lines = sorted(" ".join(line.split()) for line in text.splitlines())
+        answers.append((alone, ended.status, ended.network_tried, lines))
+server.close()
+print(json.dumps(answers))
+"""
+
+
+def test_what_is_in_a_container_is_the_same_without_a_helper(fresh):
+    """For each sort of caller, and both users of a container."""
+    for name in ("base", "project"):
+        (fresh.top / name).mkdir(exist_ok=True)
+    fresh.write("file", "content\n", at=fresh.top / "project")
+    os.chown(fresh.top / "base", fresh.caller.uid, fresh.caller.gid)
+    os.chown(fresh.top / "project", fresh.caller.uid, fresh.caller.gid)
+    python = fresh.caller.command[0]
+    process = fresh.caller.spawn(
+        python, "-c", BOTH_WAYS, str(fresh.top), env=fresh.variables(), cwd=fresh.top,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    answers = json.loads(out)
+    assert [answer[0] for answer in answers] == [True, False, True, False]
+    for served, here in ((answers[0], answers[1]), (answers[2], answers[3])):
+        assert served[1:3] == here[1:3]
+        assert served[3] == here[3]
+        assert {"content", "there"} <= {*served[3]}

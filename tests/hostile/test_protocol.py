@@ -84,6 +84,30 @@ def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: 
     return supervisor.result
 
 
+def play_alone(pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> messages.Exit:
+    """As `play`, of a pid 1 that was made without a helper (fork_server.py)."""
+    supervisor = supervisor_module._Supervisor(PROGRAM, userns.caller_ids(), -1, None)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    supervisor.sock = near
+    supervisor.pid1 = os.fork()
+    if supervisor.pid1 == 0:
+        try:
+            near.close()
+            _say(far, pid1, rights)
+            while stay:
+                signal.pause()
+        finally:
+            os._exit(0)
+    far.close()
+    try:
+        with patch.object(supervisor_module.userns, "write_maps", lambda *_, **__: None):
+            supervisor.supervise()
+    finally:
+        supervisor.close()
+    return supervisor.result
+
+
 def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
     for message in messages:
         try:
@@ -97,11 +121,11 @@ def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
             return
 
 
-def outcome(helper: list[bytes], pid1: list[bytes], **more) -> messages.Exit | None:
-    """None where it was refused; checks that it ended, in time, and left nothing."""
+def outcome(helper: list[bytes] | None, pid1: list[bytes], **more) -> messages.Exit | None:
+    """None where it was refused; checks that it ended, in time, and left nothing. Without a `helper`, pid 1 is alone."""
     began, before, said = time.monotonic(), len(os.listdir("/proc/self/fd")), ""
     try:
-        return play(helper, pid1, **more)
+        return play(helper, pid1, **more) if helper is not None else play_alone(pid1, **more)
     except SandboxError as error:
         said = error.message
         return None
@@ -134,6 +158,29 @@ def test_a_container_that_says_what_it_should():
     assert (found.status, found.error) == (0, "")
     found = outcome(HELPER, [PID1[0], messages.pack("raised", "it"), messages.pack("end", 3, 0, 0, 0), PID1[2]])
     assert (found.status, found.error) == (3, "it")
+
+
+def test_a_pid_1_without_a_helper():
+    alone = [HELPER[0], *PID1]
+    assert outcome(None, alone).status == 0
+    assert outcome(None, alone, rights=True).status == 0
+    assert outcome(None, alone[:-1]) is None, "it ended before it was done"
+    assert outcome(None, alone[:2]).status == 137
+    assert outcome(None, alone[:2], stay=True).status == 124
+    assert outcome(None, PID1) is None, "its maps were not written"
+    assert outcome(None, [alone[0], *alone]) is None, "it asks for them twice"
+    assert outcome(None, [alone[0], messages.pack("pid", os.getpid()), *PID1]) is None, "only a helper has another"
+
+
+@pytest.mark.parametrize("false", FALSE, ids=range(len(FALSE)))
+def test_a_false_message_of_a_pid_1_without_a_helper(false):
+    alone = [HELPER[0], *PID1]
+    for at in range(len(alone)):
+        found = outcome(None, [*alone[:at], false, *alone[at:]])
+        if found is not None and false == messages.pack("raised", "text"):
+            assert found.error == "text"
+        else:
+            assert found is None or found.status, at
 
 
 def test_one_that_stays_when_it_is_done_is_ended():

@@ -39,7 +39,8 @@ def run(tmp_path, store, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "1")
     monkeypatch.setattr(fastpath, "store_directory", lambda: store.root)
     monkeypatch.setattr(fast_plan, "CLOCK_MARGIN", -(10**10))  # what was just made may be read
-    monkeypatch.setattr(fast_plan, "decisive_paths", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
+    monkeypatch.setattr(fast_plan, "_program_paths", lambda spec: iter([str(root / "envtool.yaml")]))
+    monkeypatch.setattr(fast_plan, "_stack_paths", lambda stack, setting: iter([]))
     monkeypatch.setattr(snapshot, "CLOCK_GRAIN", -(10**10))
     base = BaseSpec(name="host", kind="host", options=None, where=HERE)
     env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))

@@ -1,9 +1,15 @@
-"""Keeps what a container prints in a file, and emits it as Output events, with secrets masked."""
+"""Keeps what a container prints in a file, and emits it as Output events, with secrets masked.
+
+One thread receives for all tees of this process: most tasks print little, and a thread for each of them costs more than
+what they print. What is left at the end is read by the thread that closes the tee.
+"""
 
 from __future__ import annotations
 
 import codecs
 import os
+import select
+import sys
 import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
 
 HEAD = 32 << 20  # bytes that are kept of the beginning; TAIL of the end
 TAIL = (32 << 20) - 256  # so that head, note and tail together are what results.py keeps
+_CHUNK = 1 << 16  # bytes
+_IDLE_SECONDS = 1.0  # without a tee, after which the thread ends
 
 
 class Tee:
@@ -33,12 +41,15 @@ class Tee:
         self._event_id = event_id
         self._forms = forms
         self._received = 0
-        self.writer = -1
+        self._lock = threading.Lock()  # of all that follows
+        self._reader = self.writer = -1
 
     def __enter__(self) -> Tee:
-        reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._pump, args=(reader,), daemon=True)
-        self._thread.start()
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._masker = self._forms.masker() if self._forms is not None else None
+        self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._reader, False)
+        _find_receiver().add(self._reader, self.receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,10 +62,29 @@ class Tee:
 
     def close(self) -> None:
         """Waits until all output is written."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-            self._thread.join()
+        if self.writer < 0:
+            return
+        _find_receiver().remove(self._reader)
+        os.close(self.writer)
+        self.writer = -1
+        with self._lock:
+            if self._reader < 0:  # it failed before
+                return
+            os.set_blocking(self._reader, True)
+            while self._receive():
+                pass
+            if self._reader >= 0:
+                self._attempt(self._finish)
+                self._end()
+
+    def receive(self) -> None:
+        """Receives what is there now, unless it is being closed."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._reader >= 0:
+                    self._receive()
+            finally:
+                self._lock.release()
 
     def text(self, limit: int = 1 << 20) -> str:
         """Returns the last `limit` bytes of the output, decoded with replacement. Only after `close`."""
@@ -62,23 +92,42 @@ class Tee:
         self._file.seek(max(0, size - limit))
         return self._file.read().decode(errors="replace")
 
-    def _pump(self, reader: int) -> None:
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        masker = self._forms.masker() if self._forms is not None else None
-        with open(reader, "rb", buffering=0) as pipe:
-            while chunk := pipe.read(1 << 16):
-                if masker is not None:
-                    chunk = masker.feed(chunk)
-                self._show(chunk, decode)
-        if masker is not None:
-            self._show(masker.finish(), decode)
+    def _receive(self) -> bool:
+        """Receives a piece. Returns False at the end, and when there is nothing now."""
+        try:
+            chunk = os.read(self._reader, _CHUNK)
+        except BlockingIOError:
+            return False
+        if chunk:
+            self._attempt(self._show, chunk)
+        return self._reader >= 0 and bool(chunk)
+
+    def _attempt(self, function: Callable[..., None], *arguments: bytes) -> None:
+        """Calls a function. If that fails, as on a full disk, nothing more is received: who writes then is told so."""
+        try:
+            function(*arguments)
+        except Exception:
+            self._end()
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _end(self) -> None:
+        _find_receiver().remove(self._reader)
+        os.close(self._reader)
+        self._reader = -1
+
+    def _finish(self) -> None:
+        if self._masker is not None:
+            self._keep_and_emit(self._masker.finish())
         self._unroll_ring()
         self._file.flush()
 
-    def _show(self, chunk: bytes, decode: Callable[[bytes], str]) -> None:
+    def _show(self, chunk: bytes) -> None:
+        self._keep_and_emit(chunk if self._masker is None else self._masker.feed(chunk))
+
+    def _keep_and_emit(self, chunk: bytes) -> None:
         if chunk:
             self._keep(chunk)
-            self._emit(Output(id=self._event_id, text=decode(chunk)))
+            self._emit(Output(id=self._event_id, text=self._decode(chunk)))
 
     def _keep(self, chunk: bytes) -> None:
         """Writes a chunk. After HEAD bytes the rest of the file is a ring of TAIL bytes."""
@@ -104,3 +153,51 @@ class Tee:
         self._file.write(note.encode())
         self._file.write(memoryview(ring)[start - HEAD :])
         self._file.write(memoryview(ring)[: start - HEAD])
+
+
+class _Receiver:
+    """Calls functions when descriptors are readable, in one thread, which starts with the first of them."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._poll = select.epoll()  # to which a thread can add a descriptor without waking the one that waits
+        self._lock = threading.Lock()
+        self._functions: dict[int, Callable[[], None]] = {}
+        self._is_running = False
+
+    def add(self, descriptor: int, function: Callable[[], None]) -> None:
+        """Calls a function whenever a descriptor is readable, until `remove`. It raises nothing."""
+        with self._lock:
+            self._functions[descriptor] = function
+            self._poll.register(descriptor, select.EPOLLIN)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._work, name="output", daemon=True).start()
+
+    def remove(self, descriptor: int) -> None:
+        """Calls its function no more; a call that has begun goes on. A second call changes nothing."""
+        with self._lock:
+            if self._functions.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
+
+    def _work(self) -> None:
+        while True:
+            ready = self._poll.poll(_IDLE_SECONDS)
+            with self._lock:
+                functions = [function for number, _ in ready if (function := self._functions.get(number)) is not None]
+                if not ready and not self._functions:
+                    self._is_running = False
+                    return
+            for function in functions:
+                function()
+
+
+_receivers: list[_Receiver] = []  # of this process
+_receivers_lock = threading.Lock()
+
+
+def _find_receiver() -> _Receiver:
+    with _receivers_lock:
+        if not _receivers or _receivers[-1].process != os.getpid():
+            _receivers[:] = [_Receiver()]
+        return _receivers[-1]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 HEAD = 32 << 20  # bytes that are kept of the beginning; TAIL of the end
 TAIL = (32 << 20) - 256  # so that head, note and tail together are what results.py keeps
 _CHUNK = 1 << 16  # bytes
-_IDLE_SECONDS = 1.0  # without a tee, after which the thread ends
 
 
 class Tee:
@@ -49,7 +48,7 @@ class Tee:
         self._masker = self._forms.masker() if self._forms is not None else None
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reader, False)
-        _find_receiver().add(self._reader, self.receive)
+        self._receiver = _call_when_readable(self._reader, self.receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +63,7 @@ class Tee:
         """Waits until all output is written."""
         if self.writer < 0:
             return
-        _find_receiver().remove(self._reader)
+        self._receiver.remove(self._reader)
         os.close(self.writer)
         self.writer = -1
         with self._lock:
@@ -111,7 +110,7 @@ class Tee:
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _end(self) -> None:
-        _find_receiver().remove(self._reader)
+        self._receiver.remove(self._reader)
         os.close(self._reader)
         self._reader = -1
 
@@ -156,48 +155,57 @@ class Tee:
 
 
 class _Receiver:
-    """Calls functions when descriptors are readable, in one thread, which starts with the first of them."""
+    """Calls functions when descriptors are readable, in a thread that lives until the last of them is removed."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self._poll = select.epoll()  # to which a thread can add a descriptor without waking the one that waits
-        self._lock = threading.Lock()
+        self._end = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll.register(self._end, select.EPOLLIN)
         self._functions: dict[int, Callable[[], None]] = {}
-        self._is_running = False
+        self._thread = threading.Thread(target=self._work, name="output", daemon=True)
+        self._thread.start()
 
     def add(self, descriptor: int, function: Callable[[], None]) -> None:
-        """Calls a function whenever a descriptor is readable, until `remove`. It raises nothing."""
-        with self._lock:
-            self._functions[descriptor] = function
-            self._poll.register(descriptor, select.EPOLLIN)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._work, name="output", daemon=True).start()
+        """Calls a function, which raises nothing, whenever a descriptor is readable, until `remove`."""
+        self._functions[descriptor] = function
+        self._poll.register(descriptor, select.EPOLLIN)
 
     def remove(self, descriptor: int) -> None:
         """Calls its function no more; a call that has begun goes on. A second call changes nothing."""
-        with self._lock:
-            if self._functions.pop(descriptor, None) is not None:
-                self._poll.unregister(descriptor)
+        with _receivers_lock:
+            if self._functions.pop(descriptor, None) is None:
+                return
+            self._poll.unregister(descriptor)
+            if self._functions:
+                return
+            if self in _receivers:
+                _receivers.remove(self)
+            os.eventfd_write(self._end, 1)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _work(self) -> None:
         while True:
-            ready = self._poll.poll(_IDLE_SECONDS)
-            with self._lock:
+            ready = self._poll.poll()
+            with _receivers_lock:
                 functions = [function for number, _ in ready if (function := self._functions.get(number)) is not None]
-                if not ready and not self._functions:
-                    self._is_running = False
-                    return
+                is_ended = not self._functions and any(number == self._end for number, _ in ready)
+            if is_ended:
+                break
             for function in functions:
                 function()
+        self._poll.close()
+        os.close(self._end)
 
 
-_receivers: list[_Receiver] = []  # of this process
+_receivers: list[_Receiver] = []  # the one that can be added to, if there is one
 _receivers_lock = threading.Lock()
 
 
-def _find_receiver() -> _Receiver:
+def _call_when_readable(descriptor: int, function: Callable[[], None]) -> _Receiver:
     with _receivers_lock:
         if not _receivers or _receivers[-1].process != os.getpid():
             _receivers[:] = [_Receiver()]
+        _receivers[-1].add(descriptor, function)
         return _receivers[-1]

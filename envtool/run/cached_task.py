@@ -369,7 +369,7 @@ class Recording:
                 raise NotCacheable("this machine's own system changed while it ran")
             git = reach.git(call.context)
             requests, manifests = [request], {request.view: self._manifest}
-            if (later := self._request_after(after)) != request:
+            if (later := self._request_after(after, moment)) != request:
                 requests.append(later)
                 manifests[later.view] = snapshot_diff.snapshot_manifest(after)
         except (EnvtoolError, OSError, SnapshotError) as error:
@@ -409,11 +409,11 @@ class Recording:
         if directory := snapshot_diff.changed_directory(self._directories, after):
             raise NotCacheable(f"the directory {directory} was changed while it ran")
 
-    def _request_after(self, after: Snapshot) -> TaskRequest:
+    def _request_after(self, after: Snapshot, moment: Moment) -> TaskRequest:
         """Returns the request of the next run: the task's outputs are files of the project, so it may have another
         view, but nothing that would change the result. Raises NotCacheable if git's history changed."""
         call, request = self._task.call, self._task.request
-        later = add_project(request, call.context, after)
+        later = add_project(request, call.context, after, moment.sees_git)
         if later not in (request, replace(request, view=after.digest)):
             raise NotCacheable("git's history changed while it ran")
         return later

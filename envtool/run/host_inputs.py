@@ -147,7 +147,10 @@ class HostInputs:
             opened_paths: Json = None
             if self.opened is not None:
                 opened_paths = [path for path in self.opened if path.rpartition("/")[0] in trees]
-            answer_cache.put(context.store, opened_files_question("result", key), opened_paths)
+            question = opened_files_question("result", key)
+            # often it has opened the same files before: to write, with fsync(2), takes five times as long as to read
+            if opened_paths is None or answer_cache.get(context.store, question) != opened_paths:
+                answer_cache.put(context.store, question, opened_paths)
 
 
 def unseen_reason(stack: KnownStack) -> str:

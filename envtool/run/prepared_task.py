@@ -133,11 +133,15 @@ def cacheable_request(
     return add_project(request, call.context, project)
 
 
-def add_project(request: TaskRequest, context: Context, project: Snapshot) -> TaskRequest:
-    """Returns a request with what depends on the project's files. Raises NotCacheable if git fails, Interrupted."""
+def add_project(
+    request: TaskRequest, context: Context, project: Snapshot, sees_git: Callable[[], bool] | None = None
+) -> TaskRequest:
+    """Returns a request with what depends on the project's files; `sees_git` returns what source_files.sees_git does.
+    Raises NotCacheable if git fails, Interrupted."""
     try:
         history = source_files.git_history_digest(context.root) if request.outputs else ""
-        return replace(request, view=project.digest, history=history, repository=source_files.sees_git(context.root))
+        repository = sees_git() if sees_git is not None else source_files.sees_git(context.root)
+        return replace(request, view=project.digest, history=history, repository=repository)
     except EnvtoolError as error:
         context.cancel.check()
         raise NotCacheable(error.message) from error

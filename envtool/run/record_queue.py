@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from envtool.errors import Interrupted
+from envtool.project import source_files
 from envtool.run.host_state import ComparedStates
 from envtool.run.prepared_task import take_snapshot
 from envtool.run.result_cache import NotCacheable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH_SECONDS = 0.1  # from the beginning of one batch to that of the next
+BATCH_SECONDS = 0.25  # from the beginning of one batch to that of the next: a look takes some 10 ms
 
 
 class Moment:
@@ -33,6 +34,7 @@ class Moment:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._snapshot: Snapshot | NotCacheable | None = None
+        self._sees_git: bool | None = None
         self.machine = ComparedStates()
 
     def snapshot(self) -> Snapshot:
@@ -45,6 +47,12 @@ class Moment:
         if isinstance(self._snapshot, NotCacheable):
             raise NotCacheable(self._snapshot.reason)
         return self._snapshot
+
+    def sees_git(self) -> bool:
+        """Returns whether a task of the project sees a git directory. Raises EnvtoolError."""
+        if self._sees_git is None:
+            self._sees_git = source_files.sees_git(self._context.root)
+        return self._sees_git
 
 
 class RecordQueue(Generic[T]):

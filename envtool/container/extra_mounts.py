@@ -87,7 +87,7 @@ def _apply_copy(root: Rootfs, number: int, operation: Operation, descriptor: int
 
 def _apply_tmpfs(root: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
     _, target, size = operation
-    rootfs.ensure_mount_point(target, root.made, directory=True)
+    mounts.ensure_mount_point(target, root.made, directory=True)
     options = {"size": str(size)} if size else {}
     mounts.attach(mounts.new_filesystem("tmpfs", _NOSUID_NODEV, mode="1777", **options), target)
 
@@ -116,7 +116,7 @@ def _apply_file(root: Rootfs, number: int, operation: Operation, descriptor: int
     with open(staged, "xb") as file:
         file.write(content)
     _set_owner(staged, *owner)
-    rootfs.ensure_mount_point(target, root.made, directory=False)
+    mounts.ensure_mount_point(target, root.made, directory=False)
     mounts.attach(mounts.clone(staged, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
     os.unlink(staged)
 
@@ -140,7 +140,7 @@ def _apply_secret(root: Rootfs, number: int, operation: Operation, descriptor: i
     with open(f"{staged}/secret", "xb") as file:
         file.write(content)
     _set_owner(f"{staged}/secret", mode, uid, gid)
-    rootfs.ensure_mount_point(target, root.made, directory=False)
+    mounts.ensure_mount_point(target, root.made, directory=False)
     mounts.attach(mounts.clone(f"{staged}/secret", _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
     mounts.unmount(staged)  # the file is left, at its target alone
     os.rmdir(staged)
@@ -151,7 +151,7 @@ def _apply_peek(root: Rootfs, number: int, operation: Operation, descriptor: int
     source = resolve_in_root(tree, path)
     info = os.stat(source)
     directory = stat.S_ISDIR(info.st_mode)
-    rootfs.ensure_mount_point(target, root.made, directory=directory)
+    mounts.ensure_mount_point(target, root.made, directory=directory)
     if not writable:
         mounts.attach(mounts.clone(source, _NOSUID_NODEV | mounts.RDONLY, recursive=False), target)
         return

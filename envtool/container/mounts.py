@@ -137,6 +137,39 @@ def make_readonly_here(descriptor: int) -> None:
         os.close(tree)
 
 
+def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None:
+    """Make a mount point where there is none. The paths that were made are added to `made`."""
+    if os.path.exists(target):
+        return
+    real = os.path.realpath(target)
+    if os.path.lexists(real):  # a link that leads nowhere, or in a circle
+        return
+    missing = [real]
+    while not os.path.lexists(parent := os.path.dirname(missing[-1])):
+        missing.append(parent)
+    for path in reversed(missing[1:]):
+        os.mkdir(path)
+    make_mount_point(real, directory)
+    made.extend(reversed(missing))
+
+
+def make_mount_point(path: str, directory: bool) -> None:
+    """Make a directory or an empty file, unless there is one, and the directories above it."""
+    make = os.mkdir if directory else _make_file
+    try:
+        make(path)
+    except FileExistsError:
+        if directory and not os.path.isdir(path):
+            raise
+    except FileNotFoundError:  # seldom: os.makedirs looks at each directory first
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make(path)
+
+
+def _make_file(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
 def pivot_root(new_root: str) -> None:
     """Swap the root: `new_root` becomes it, and the old root is unmounted (pivot_root(2), "pivot_root(., .)")."""
     os.chdir(new_root)

@@ -215,7 +215,7 @@ def _make_root(rootfs: Rootfs, number: int, operation: Operation) -> int:
             os.chown("root", 0, 0)
         return -1
     for path, is_directory in _skeleton(rootfs):
-        _make_target(f"skel{path}", is_directory)
+        mounts.make_mount_point(f"skel{path}", is_directory)
     paths = [*(str(number) for number in range(len(lowers))), "skel"]
     if upper:
         upper_path, work_path = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
@@ -344,15 +344,6 @@ def _make_parents(path: str, directories: dict[str, bool]) -> bool:
     return directories[path]
 
 
-def _make_target(path: str, directory: bool) -> None:
-    if directory:
-        os.makedirs(path, exist_ok=True)
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if not os.path.lexists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-
-
 # ---- apply: in pid 1, under the new root --------------------------------------------------------------------------
 
 
@@ -363,7 +354,7 @@ def _change_root(rootfs: Rootfs, number: int, operation: Operation, descriptor: 
 def attach(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
     """Attach a detached mount at the operation's target."""
     kind, target, *_ = operation
-    ensure_mount_point(target, rootfs.made, directory=kind not in _FILES and number not in rootfs.files)
+    mounts.ensure_mount_point(target, rootfs.made, directory=kind not in _FILES and number not in rootfs.files)
     mounts.attach(descriptor, target)
 
 
@@ -405,7 +396,7 @@ def _make_readonly(rootfs: Rootfs, number: int, operation: Operation, descriptor
 def _join(rootfs: Rootfs, number: int, operation: Operation, descriptor: int) -> None:
     _, target, source, in_view = operation
     os.makedirs(source, exist_ok=True)  # of a layer that is being built: the step fills it, and it stays
-    ensure_mount_point(target, [] if in_view else rootfs.made, directory=True)  # the view is ephemeral
+    mounts.ensure_mount_point(target, [] if in_view else rootfs.made, directory=True)  # the view is ephemeral
     mounts.attach(mounts.clone(source, recursive=False), target)
 
 
@@ -427,7 +418,7 @@ def _mount_text(rootfs: Rootfs, target: str, text: bytes, *, readonly: bool = Tr
     if rootfs.upper_is_root and not os.path.exists(target):
         return
     try:
-        ensure_mount_point(target, rootfs.made, directory=False)
+        mounts.ensure_mount_point(target, rootfs.made, directory=False)
     except OSError:  # /etc is a read-only bind without this file
         return
     staged = f"/dev/.{os.path.basename(target)}"
@@ -443,20 +434,6 @@ def _attach_resolver(rootfs: Rootfs, number: int, operation: Operation, descript
     if descriptor < 0 or (rootfs.upper_is_root and not os.path.exists(operation[1])):
         return
     attach(rootfs, number, operation, descriptor)
-
-
-def ensure_mount_point(target: str, made: list[str], *, directory: bool) -> None:
-    """Make a mount point where there is none. The paths that were made are added to `made`."""
-    real = os.path.realpath(target)
-    if os.path.lexists(real):
-        return
-    missing = [real]
-    while not os.path.lexists(parent := os.path.dirname(missing[-1])):
-        missing.append(parent)
-    for path in reversed(missing[1:]):
-        os.mkdir(path)
-    _make_target(real, directory)
-    made.extend(reversed(missing))
 
 
 def read_etc_file(path: str) -> bytes:

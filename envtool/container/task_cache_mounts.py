@@ -61,7 +61,7 @@ def _apply_cache(root: Rootfs, number: int, operation: Operation, descriptor: in
     ):
         raise OSError(errno.ELOOP, f"the cache {target}: a link leads to {real} there")
     made: list[str] = []
-    rootfs.ensure_mount_point(target, made, directory=True)
+    mounts.ensure_mount_point(target, made, directory=True)
     user = 0 if root.user == "root" or root.ids.mode == "single" else userns.TASK_UID
     for path in made if user else ():
         os.chown(path, user, user)

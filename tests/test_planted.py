@@ -36,14 +36,14 @@ FAULTS = {
     ),
     "a process left": (
         "envtool/container/pid1.py",
-        "        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)\n        os.setsid()\n",
-        "        os.setsid()\n",
+        "    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)\n    os.setsid()\n",
+        "    os.setsid()\n",
         ["tests/e2e/test_interrupts.py"],
     ),
     "an open network": (
-        "envtool/container/pid1.py",
-        '(0 if program["network"] else syscalls.CLONE_NEWNET)',
-        "0",
+        "envtool/container/syscalls.py",
+        "flags if network else flags | CLONE_NEWNET",
+        "flags",
         ["tests/e2e/test_hostile_tasks.py"],
     ),
     "a wrong owner": (

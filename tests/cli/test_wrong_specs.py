@@ -138,7 +138,7 @@ WRONG = {
         "version: 1\nlayers: {tools: {apt: [x], needs: [tool]}, tols: {apt: [y]}}\n",
         *of("{base: 'Debian:12'}", "{base: registry.example.org/team/app}"),
         *of("{base: bookwrom}", "{layers: [pyton]}", "{extends: untt}", "{extends: nobody}", "{language: pyhton}"),
-        *of("{language: rust}", "{language: [python, node]}"),
+        *of("{language: cobol}", "{language: [python, node]}"),
         "version: 1\nbases: {bookworm: {debian: bookworm}}\nenvs: {unit: {base: bookwurm}}\n",
         "version: 1\nlayers: {python: {apt: [python3]}}\nenvs: {unit: {layers: [pyhton]}}\n",
         *layer("{apt: [x], needs: [other]}"),

@@ -22,8 +22,6 @@ from envtool.spec.plugin_keys import SubdirectoryProject
 C_PACKAGES = ("gcc", "libc6-dev", "make")
 _CPP_PATTERNS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")
 _TEST_TARGET = re.compile(r"^(test|check)\s*:(?!=)", re.MULTILINE)
-_GO_RELEASES = ((19, "bookworm"), (24, "trixie"))  # (newest minor version of Go, the Debian release that has it)
-_GO_REQUIRE = re.compile(r"^\s*require\b", re.MULTILINE)
 _PROJECT_FILES = (
     "pyproject.toml",
     "setup.py",
@@ -103,7 +101,7 @@ class ProjectWithTexts:
 def detect_build_system(project: Project) -> Iterator[Detection]:
     """The first build system whose tests need only packages of Debian; before it the build systems that need packages
     of their own package manager."""
-    for detect_one in (_detect_go, _detect_cmake, _detect_make):
+    for detect_one in (_detect_cmake, _detect_make):
         detection = detect_one(project)
         if detection is not None:
             yield detection
@@ -134,22 +132,6 @@ def _detect_subprojects(project: Project) -> Iterator[Detection]:
 def _make_env(suite: str, packages: tuple[str, ...], command: str = "") -> Json:
     task: dict[str, Json] = {"tasks": {"test": command}} if command else {}
     return {"base": {"debian": suite}, "layers": [{"apt": [*packages]}], **task}
-
-
-def _detect_go(project: Project) -> Detection | None:
-    text = project.read("go.mod")
-    if text is None:
-        return None
-    version = re.search(r"^go\s+1\.(\d{1,3})", text, re.MULTILINE)
-    minor = int(version[1]) if version else 0
-    suite = next((suite for newest, suite in _GO_RELEASES if minor <= newest), "")
-    if not suite:
-        return Detection(language="go", reason=f"go.mod, which wants Go 1.{minor}: no release of Debian has it")
-    packages = ("golang-go", "ca-certificates")
-    if _GO_REQUIRE.search(text) and project.read("vendor/modules.txt") is None:
-        reason = "go.mod, whose modules are on a proxy: `go mod vendor` copies them into the project"
-        return Detection(language="go", reason=reason, env=_make_env(suite, packages))
-    return Detection(language="go", reason="go.mod", env=_make_env(suite, packages, "go test ./... {{ args }}"))
 
 
 def _detect_cmake(project: Project) -> Detection | None:

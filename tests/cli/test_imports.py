@@ -104,13 +104,24 @@ def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
     plugins = {
         name
         for name in names
-        if name.startswith(("envtool_cc.", "envtool_python.", "envtool_node.", "envtool_rust.", "envtool_services."))
+        if name.startswith(
+            ("envtool_cc.", "envtool_python.", "envtool_node.", "envtool_rust.", "envtool_go.", "envtool_services.")
+        )
     }
     assert not {
         name
         for name in plugins
         if name.endswith(
-            (".resolver", ".simple_index", ".pip_config", ".building", ".npmrc", ".cargo_config", ".vendoring")
+            (
+                ".resolver",
+                ".simple_index",
+                ".pip_config",
+                ".building",
+                ".npmrc",
+                ".cargo_config",
+                ".vendoring",
+                ".module_proxies",
+            )
         )
     }
 

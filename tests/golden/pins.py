@@ -87,6 +87,16 @@ def tarball(name, version):
     return file | {"sha256": sha(path), "size": 1, "version": version}
 
 
+def go(request):
+    row = {"name": "gopkg.in/check.v1", "version": "v0.0.0-20161208181325-20d25e280405", "sum": f"h1:{'A' * 43}="}
+    rows = [row | {"sha256": sha("check.v1"), "size": 1}] if "go.sum" in request.texts else []
+    return {"modules": rows, "manifests": []}
+
+
+def go_module(request):
+    return {"sha256": sha(request.options["module"]), "size": 1}
+
+
 def host(request):
     return {"system": "Golden 1", "identity": sha("host")}
 
@@ -99,6 +109,8 @@ PINS = {
     "pip": pip,
     "python-project": python_project,
     "sdist": sdist,
+    "go": go,
+    "go-module": go_module,
     "host": host,
 }
 

@@ -34,6 +34,7 @@ def test_modules_stay_readable():
             "plugins/envtool_cc/src",
             "plugins/envtool_node/src",
             "plugins/envtool_python/src",
+            "plugins/envtool_go/src",
             "plugins/envtool_rust/src",
             "plugins/envtool_services/src",
         )

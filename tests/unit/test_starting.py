@@ -42,9 +42,6 @@ def one(files):
             ["cmake"],
             "ctest",
         ),
-        ({"go.mod": "module a\n\ngo 1.19\n"}, "bookworm", ["golang-go"], "go test ./..."),
-        ({"go.mod": "module a\n\ngo 1.22.3\n"}, "trixie", ["golang-go"], "go test ./..."),
-        ({"go.mod": "module a\ngo 1.19\nrequire x v1\n", "vendor/modules.txt": ""}, "bookworm", [], "go test"),
     ],
 )
 def test_a_build_system_with_debians_tools(files, suite, packages, command):
@@ -64,8 +61,6 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),
         ({"CMakeLists.txt": CMAKE + "enable_testing()\nfind_package(Boost REQUIRED)"}, "looks for Boost"),
-        ({"go.mod": "module a\n\ngo 1.19\n\nrequire (\n\tx v1\n)\n"}, "go mod vendor"),
-        ({"go.mod": "module a\n\ngo 1.99\n"}, "no release of Debian"),
     ],
 )
 def test_what_could_not_pass_is_not_written(files, why):

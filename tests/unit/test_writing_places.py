@@ -91,6 +91,7 @@ ALLOWED = {
     "envtool/build/container_steps.py": CONTAINER,
     "envtool/kinds/": CONTAINER,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
+    "plugins/envtool_go/src/envtool_go/module_cache.py": CONTAINER,
     "plugins/envtool_rust/src/envtool_rust/vendoring.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/beside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,

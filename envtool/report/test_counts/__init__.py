@@ -1,10 +1,10 @@
 """The numbers of tests in what test runners print: "1 failed, 311 passed, 2 skipped". Pure.
 
-Each test runner has a reader (api.OutputReader). Those of Python, JavaScript and Rust are in their plugins; the others
-are here until their languages have plugins.
+Each test runner has a reader (api.OutputReader). Those of Python, JavaScript, Rust and Go are in their plugins; the
+others are here until their languages have plugins.
 
 native   Readers for TAP (13, 14), prove (3.48), Automake (1.18), CTest (4.2), Meson (1.9)
-others   Readers for go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)
+others   Readers for Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)
 sums     Sums of several suites, and their text
 """
 

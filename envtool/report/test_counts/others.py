@@ -1,76 +1,10 @@
-"""Parsers for go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
+"""Parsers for Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
 
 from envtool.api.reporting import BARE, LineReader, OutputReader, Suite
-from envtool.events import Case
-from envtool.report.test_counts.sums import MAX_CASES, agreeing
-
-if TYPE_CHECKING:
-    from envtool.events import CaseOutcome
-
-
-class Go(LineReader):
-    """With -v, `--- PASS: TestX (0.00s)` for each test that began, without subtests; else a line for each package."""
-
-    BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
-    RESULT = re.compile(r"(?:|.*\S)--- (PASS|FAIL|SKIP): ([^\s/]+) \((\d+\.\d+)s\)$")
-    WORDS: ClassVar[dict[str, CaseOutcome]] = {"FAIL": "failed", "PASS": "passed", "SKIP": "skipped"}
-    PACKAGE = re.compile(
-        r"(?:(ok)  \t\S+\t(?:\d+\.\d+s|\(cached\))|FAIL\t\S+(?:\t\d+\.\d+s| \[(?:build|setup) failed\]))(?:\s.*)?$"
-    )
-    AFTER = re.compile(r"(FAIL$|\?   \t|ok  \t|\t\S+\t\tcoverage: |exit status \d+$)")
-
-    def __init__(self) -> None:
-        self._begun: list[str] = []
-        self._counts: list[str] = []
-        self._verbose = False  # tests of the current package were reported, so its own line is not counted
-        self._cases: list[Case] = []  # of the current package
-
-    def feed_line(self, text: str) -> Suite | None:
-        if begins := self.BEGINS.match(text):
-            self._begun.append(begins[1])
-            self._verbose, self.inside = True, 1
-        elif (result := self.RESULT.match(text)) and result[2] in self._begun:
-            self._begun.remove(result[2])
-            self._counts.append(self.WORDS[result[1]])
-            self._note(result)
-        elif text in ("PASS", "FAIL"):  # the last line of a test program that was not started by go
-            return self._end() if self._verbose and not self._begun else None
-        elif package := self.PACKAGE.match(text):
-            name = text.split("\t")[1]
-            if self._verbose:
-                suite, self._verbose = self._end(name), False
-                return suite
-            cases = self._take_cases(name)
-            if package[1]:
-                return None if text.endswith("[no tests to run]") else Suite.of(("package passed", 1), proven=True)
-            return Suite.of(("package failed", 1), proven=True, cases=cases)
-        elif result and text.startswith("--- FAIL: ") and not self._verbose:  # without -v, only failures have a line
-            self._note(result)
-        return None
-
-    def _end(self, package: str = "") -> Suite | None:
-        counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
-        cases = agreeing(self._take_cases(package), failed=counts.count("failed"))
-        parts = ((word, counts.count(word)) for word in ("failed", "passed", "skipped"))
-        return Suite.of(*parts, proven=not begun, cases=cases)
-
-    def _note(self, result: re.Match[str]) -> None:
-        if len(self._cases) < MAX_CASES:
-            self._cases.append(Case(id=result[2], outcome=self.WORDS[result[1]], seconds=float(result[3])))
-
-    def _take_cases(self, package: str) -> tuple[Case, ...]:
-        """Returns the cases of the package that ends. Its name comes last; a test program alone has none."""
-        cases, self._cases = self._cases, []
-        return tuple(replace(case, id=f"{package}.{case.id}" if package else case.id) for case in cases)
-
-    def is_epilogue(self, text: str) -> bool:
-        return bool(self.AFTER.match(text))
 
 
 class Surefire(LineReader):
@@ -177,7 +111,6 @@ class Phpunit(LineReader):
 
 
 READERS = (
-    OutputReader(name="go test", start=Go, begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)", contains=r"--- [PFS]"),
     OutputReader(name="Surefire", start=Surefire, begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: "),
     OutputReader(name="RSpec", start=Rspec, begins=r"\d+ examples?, |Finished in "),
     OutputReader(

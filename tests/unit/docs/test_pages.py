@@ -53,6 +53,7 @@ def test_specs_that_are_shown_are_right(text, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "shown"\nversion = "1"\n')
     (tmp_path / "CMakeLists.txt").write_text("project(shown)\n")
     (tmp_path / "package.json").write_text('{"name": "shown"}')
+    (tmp_path / "go.mod").write_text("module example.org/shown\n")
     (tmp_path / "Cargo.toml").write_text('[package]\nname = "shown"\nversion = "1.0.0"\n')
     spec = load(ProjectFiles(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
     assert spec.envs

@@ -1,0 +1,122 @@
+"""`language: go`: a project's go.mod or go.work as layers. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from envtool import api
+from envtool_go.go_toolchain import RELEASES, free_name, suite_for, toolchain_layers
+from envtool_go.kinds import join
+
+if TYPE_CHECKING:
+    from envtool_go.go_files import GoFile
+
+TASK = "go test ./... {{ args }}"
+GOCACHE = "~/.cache/go-build"
+
+
+def language_layers(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+    """Returns Go as an apt layer, if the base is Debian, and the go layer with the project's modules. Raises SpecError
+    if the project's own files are wrong."""
+    from envtool_go.go_files import GoFileError
+
+    try:
+        options = _go_layer(env, project)
+    except GoFileError as error:
+        where = api.Where(file=error.file, line=error.line, column=1)
+        lines = (project.read(error.file) or "").splitlines()[error.line - 1 : error.line]
+        problem = api.Problem(where=where, message=str(error), code="go-file", text=(lines or [""])[0])
+        raise api.SpecError((problem,)) from None
+    options |= {key: env.options[key] for key in ("go", "cgo") if key in env.options}
+    used_names = {*env.layer_names, *env.above}
+    toolchain = toolchain_layers(env, used_names)
+    needs = tuple(draft.name for draft in toolchain) or env.layer_names
+    modules = api.LayerDraft(name=free_name("modules", used_names), kind="go", options=options, needs=needs)
+    return (*toolchain, modules)
+
+
+def _go_layer(env: api.EnvDraft, project: api.Project) -> dict[str, api.Json]:
+    """Returns the options of the go layer. Raises GoFileError, SpecError."""
+    from envtool_go.go_files import missing_sums, parse_go_file, used_directory
+
+    directory = join(str(env.options.get("directory", ".")))
+    if found := _find_workspace(directory, project):
+        top, workspace = found
+        modules = [used_directory(top, use) for use in workspace.uses]
+        for module in modules:
+            if module.startswith(("/", "..")):
+                raise _spec_error(
+                    env, f"{join(top, 'go.work')} uses {module}, which is outside of the project", hint=""
+                )
+            if project.read(join(module, "go.mod")) is None:
+                raise _spec_error(env, f"{join(top, 'go.work')} uses {module}, where there is no go.mod", hint="")
+        options: dict[str, api.Json] = {"workspace": [*sorted(modules)]}
+    else:
+        top, path = directory, join(directory, "go.mod")
+        text = project.read(path)
+        if text is None:
+            raise _spec_error(env, f"there is no {path}", hint="`directory:` says where it is")
+        file = parse_go_file(text, path)
+        is_locked = project.read(join(directory, "go.sum")) is not None or _is_vendored(project, directory)
+        if not is_locked and missing_sums([file], {}):
+            raise _spec_error(env, f"{path} requires modules, and there is no go.sum", hint="`go mod tidy` writes it")
+        options = {}
+    if _is_vendored(project, top):
+        options = {"vendored": True}
+    return options | ({"directory": top} if top != "." else {})
+
+
+def _find_workspace(directory: str, project: api.Project) -> tuple[str, GoFile] | None:
+    """Returns the directory and the content of the go.work that Go would use in a directory: its own, or the next one
+    above."""
+    from envtool_go.go_files import parse_go_file
+
+    while True:
+        path = join(directory, "go.work")
+        if (text := project.read(path)) is not None:
+            return directory, parse_go_file(text, path)
+        if directory in (".", ""):
+            return None
+        directory = posixpath.dirname(directory) or "."
+
+
+def _is_vendored(project: api.Project, directory: str) -> bool:
+    return project.read(join(directory, "vendor/modules.txt")) is not None
+
+
+def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
+    return api.SpecError((api.Problem(where=env.where, message=message, code="go", hint=hint),))
+
+
+# ---- `envtool init` -------------------------------------------------------------------------------------------------
+
+
+def detect(project: api.Project) -> list[api.Detection]:
+    """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
+    from envtool_go.go_files import GoFileError, parse_go_file
+
+    name = "go.work" if project.read("go.work") is not None else "go.mod"
+    text = project.read(name)
+    if text is None:
+        return []
+    try:
+        file = parse_go_file(text, name)
+    except GoFileError as error:
+        return [api.Detection(language="go", reason=f"{error.file}:{error.line}: {error}")]
+    suite = suite_for(file.minor)
+    if not suite:
+        newest, release = RELEASES[-1]
+        reason = f"{name}, which wants Go 1.{file.minor}: Debian {release} has 1.{newest}"
+        return [api.Detection(language="go", reason=reason)]
+    env: dict[str, api.Json] = {"base": {"debian": suite}, "language": "go", "caches": [GOCACHE]}
+    draft = api.EnvDraft(
+        name="", base_kind="debian", options={}, layer_names=(), where=api.Where(file=name, line=1, column=1)
+    )
+    try:
+        language_layers(draft, project)
+    except api.SpecError as error:
+        return [api.Detection(language="go", reason=f"{name}: {error.problems[0].message}", env=env)]
+    packages = " ".join(f"./{join(use)}/..." if join(use) != "." else "./..." for use in file.uses)
+    task = f"go test {packages} {{{{ args }}}}" if file.uses else TASK
+    return [api.Detection(language="go", reason=name, env={**env, "tasks": {"test": task}})]

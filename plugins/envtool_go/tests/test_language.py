@@ -1,0 +1,114 @@
+"""`language: go`: go.mod and go.work -> layers, and what `envtool init` writes, without a container."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_go.language import detect
+from envtool_go.plugin import GoLanguage
+
+from envtool import api, testing
+
+SUM = f"example.org/a v1.0.0 h1:{'A' * 43}=\n"
+MOD = "module example.org/app\n\ngo 1.19\n"
+WITH = MOD + "\nrequire example.org/a v1.0.0\n"
+WORK = {"go.work": "go 1.22\n\nuse ./a\nuse ./b\n", "a/go.mod": WITH, "b/go.mod": MOD}
+
+
+def layers(files, base="debian", names=(), **options):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    draft = api.EnvDraft(name="unit", base_kind=base, options=options, layer_names=names, where=where)
+    return GoLanguage().layers(draft, testing.MemoryProject(files))
+
+
+def test_a_project_with_modules():
+    golang, modules = testing.check_language(GoLanguage(), {"go.mod": WITH, "go.sum": SUM})
+    assert (golang.kind, golang.options, golang.after) == ("apt", ["golang-go", "gcc", "libc6-dev"], False)
+    assert (modules.kind, modules.options, modules.needs) == ("go", {}, ("golang",))
+
+
+def test_without_cgo_there_is_no_compiler():
+    golang, modules = testing.check_language(GoLanguage(), {"go.mod": MOD}, cgo=False)
+    assert (golang.options, modules.options) == (["golang-go"], {"cgo": False})
+
+
+@pytest.mark.parametrize(("base", "go"), [("host", "go"), ("debian", "/opt/go/bin/go")])
+def test_a_go_that_is_there_is_not_installed(base, go):
+    options = {} if go == "go" else {"go": go}
+    (modules,) = layers({"go.mod": MOD}, base, ("mine",), **options)
+    assert (modules.options, modules.needs) == (options, ("mine",))
+
+
+@pytest.mark.parametrize("directory", [".", "a"])
+def test_a_workspace_is_found_from_its_modules(directory):
+    options = {} if directory == "." else {"directory": directory}
+    _, modules = testing.check_language(GoLanguage(), WORK, **options)
+    assert modules.options == {"workspace": ["a", "b"]}
+
+
+def test_modules_in_the_project_itself():
+    files = {"go.mod": WITH, "vendor/modules.txt": "# example.org/a v1.0.0\n"}
+    assert testing.check_language(GoLanguage(), files)[1].options == {"vendored": True}
+    replaced = {"go.mod": WITH + "replace example.org/a => ./a\n", "a/go.mod": MOD}
+    assert testing.check_language(GoLanguage(), replaced)[1].options == {}
+
+
+def test_a_directory():
+    files = {"server/go.mod": WITH, "server/go.sum": SUM}
+    assert testing.check_language(GoLanguage(), files, directory="server")[1].options == {"directory": "server"}
+
+
+def test_names_that_are_taken():
+    assert [layer.name for layer in layers({"go.mod": MOD}, names=("golang", "modules"))] == ["go-golang", "go-modules"]
+
+
+@pytest.mark.parametrize(
+    ("files", "why", "file"),
+    [
+        ({}, "there is no go.mod", "envtool.yaml"),
+        ({"go.mod": WITH}, "go.mod requires modules, and there is no go.sum", "envtool.yaml"),
+        ({"go.mod": "module a\nrequire (\n"}, "`require (` has no end", "go.mod"),
+        ({"go.work": "use ../b\n"}, "uses ../b, which is outside of the project", "envtool.yaml"),
+        ({"go.work": "use ./b\n"}, "uses b, where there is no go.mod", "envtool.yaml"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(files, why, file):
+    with pytest.raises(api.SpecError) as caught:
+        layers(files)
+    (problem,) = caught.value.problems
+    assert why in problem.message
+    assert problem.where.file == file
+
+
+@pytest.mark.parametrize(
+    ("files", "suite", "task"),
+    [
+        ({"go.mod": MOD}, "bookworm", "go test ./... {{ args }}"),
+        ({"go.mod": WITH.replace("1.19", "1.22.3"), "go.sum": SUM}, "trixie", "go test ./... {{ args }}"),
+        ({**WORK, "a/go.sum": SUM}, "trixie", "go test ./a/... ./b/... {{ args }}"),
+    ],
+)
+def test_detection(files, suite, task):
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.language == "go"
+    assert found.env == {
+        "base": {"debian": suite}, "language": "go", "caches": ["~/.cache/go-build"], "tasks": {"test": task},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"go.mod": "module a\n\ngo 1.99\n"}, "go.mod, which wants Go 1.99: Debian trixie has 1.24"),
+        ({"go.mod": WITH}, "there is no go.sum"),
+        ({"go.mod": "module a\ngo x\n"}, "go.mod:2: go.mod: `go x` is no version of Go"),
+        ({"go.work": "use ./b\n"}, "uses b, where there is no go.mod"),
+    ],
+)
+def test_what_could_not_pass_is_not_detected(files, why):
+    (found,) = detect(testing.MemoryProject(files))
+    assert not found.tested
+    assert why in found.reason
+
+
+def test_nothing_is_detected_where_there_is_no_module():
+    assert detect(testing.MemoryProject({})) == []

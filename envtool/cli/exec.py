@@ -56,7 +56,7 @@ envtool exec --base debian:trixie --with 'apt: [jq]' -- jq --version
     multiple=True,
     shell_complete=complete_service_names,
     help="First throw away what this service, which `envtool up` runs, has written: it starts anew on its prepared "
-    "state. A command may follow.",
+    "state. A command may follow, in ENV or beside a service: `--fresh db --service db -- psql`.",
 )
 @one_off_options
 @command_options
@@ -78,8 +78,10 @@ def command(
     """
     argv = words + tuple(ctx.obj)
     if fresh:
+        if service is None and argv:
+            read_target(ctx, env)  # raises UsageError before anything is thrown away
         _make_fresh(read_settings(ctx), fresh)
-        if env is None and service is None and not argv:
+        if env is None and service is None:
             return 0
     if service is not None:
         if options["learn_network"]:

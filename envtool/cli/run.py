@@ -36,7 +36,10 @@ def command(
     Words after `--` reach the task as {{ args }}.
     """
     from envtool.cli.session import build_request, list_reports, run_and_report
+    from envtool.errors import UsageError
 
+    if not task:
+        raise UsageError("the name of the task is empty", code="no-task", hint="`envtool list` shows all tasks")
     reports = list_reports(junit, report)
     return run_and_report(
         read_settings(ctx), task, build_request(read_settings(ctx), ctx.obj, reports, **options), reports

@@ -423,7 +423,7 @@ class _Supervisor:
                 self.ended, self.look_at = True, _NEVER
                 self.result.status = status
                 self.result.cpu_seconds, self.result.memory, self.result.written = microseconds / 1e6, memory, written
-                if status and self.watched:
+                if (status or "disk" in self.program.get("limits", {})) and self.watched:
                     self._ending().watch_limits(self)
                 if status or self.result.timed_out:
                     from envtool.container.lone_network import read_attempts

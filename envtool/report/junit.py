@@ -47,9 +47,9 @@ def _make_testcase(task: ReportedTask) -> TestCase:
         testcase.result = [Error(_replace_invalid(task.message or task.outcome), task.outcome)]
     elif task.outcome == "skipped":
         testcase.result = [Skipped(_replace_invalid(task.message or "not run"))]
-    if usage := _usage(task):
+    if values := _usage(task) | _origin(task):
         properties = Properties()  # type: ignore[no-untyped-call]
-        for name, value in usage.items():
+        for name, value in values.items():
             properties.add_property(Property(f"envtool.{name}", _replace_invalid(value)))
         testcase.append(properties)  # type: ignore[no-untyped-call]
     testcase.system_out = _replace_invalid(task.output)
@@ -73,6 +73,14 @@ def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -
     element.stack_trace = message
     element.system_out = _replace_invalid(attempt.output)
     testcase.append(element)  # type: ignore[no-untyped-call]
+
+
+def _origin(task: ReportedTask) -> dict[str, str]:
+    """Returns when and where an unchanged task ran, as properties."""
+    if task.outcome != "cached":
+        return {}
+    since = datetime.fromtimestamp(task.started, UTC).isoformat("T", "seconds")
+    return {"unchanged_since": since, "ran_on": task.host}
 
 
 def _usage(task: ReportedTask) -> dict[str, str]:

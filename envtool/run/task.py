@@ -99,7 +99,7 @@ def _run_tracked(
         work.detail = context.secrets().mask(detail)
         if remedy := limit_messages.describe_remedy(ended, request.limits):
             lines.append(remedy)
-        elif work.outcome == "failed":
+        elif work.outcome == "failed" and not (group and group.failure):  # a service's failure has a hint of its own
             from envtool.build import failure_hints
             from envtool.run import plugin_hints
 

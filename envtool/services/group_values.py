@@ -54,6 +54,7 @@ class ReplicaState(NamedTuple):
     error: EnvtoolError | None
     killed: bool  # by SIGKILL: it did not end by its stop signal
     log: str  # path
+    limit: str = ""  # which limit ended the last container, in words
 
     @classmethod
     def of(cls, replica: Replica, log: str) -> ReplicaState:
@@ -69,6 +70,7 @@ class ReplicaState(NamedTuple):
             error=replica.error,
             killed=replica.killed,
             log=log,
+            limit=replica.limit,
         )
 
 

@@ -63,6 +63,7 @@ class Replica:
         self.address = ""
         self.restarts = 0
         self.status: int | None = None  # of the container that ended last
+        self.limit = ""  # which limit ended that, in words
         self.error: EnvtoolError | None = None  # why it failed
         self.killed = False  # it did not end by its stop signal
         self.since = time.time()  # of its stage
@@ -187,6 +188,7 @@ class Replica:
             began = time.monotonic()
             ended = self._run_once()
             self.status = ended.status
+            self.limit = service_errors.describe_end(request, ended) if ended.exceeded is not None else ""
             if self.error is not None:
                 raise self.error
             if self._stop.is_set() or (request.once and ended.status == 0):

@@ -23,7 +23,7 @@ def describe_exit(status: int) -> str:
     return f"exit {status} (signal {signal})" if signal else f"exit {status}"
 
 
-def _describe_end(request: ServiceRequest, ended: Exit) -> str:
+def describe_end(request: ServiceRequest, ended: Exit) -> str:
     """Returns how a container ended, or which limit ended it."""
     if ended.exceeded is None:
         return describe_exit(ended.status)
@@ -32,7 +32,7 @@ def _describe_end(request: ServiceRequest, ended: Exit) -> str:
 
 def ended_error(request: ServiceRequest, replica: str, ended: Exit, log: str, *, ready: bool) -> ServiceError:
     """Returns the error for a replica that ended too early. `ready`: it had been ready before."""
-    name, result = _name(request, replica), _describe_end(request, ended)
+    name, result = _name(request, replica), describe_end(request, ended)
     code = "service-ended"
     if request.once:
         message = f"{name} failed: {result}"
@@ -68,7 +68,7 @@ def not_ended_error(request: ServiceRequest, replica: str, log: str) -> ServiceE
 
 def restarts_error(request: ServiceRequest, replica: str, ended: Exit, count: int, log: str) -> ServiceError:
     """Returns the error for a replica that ended `count` times in a row."""
-    message = f"{_name(request, replica)} ended {count} times in a row: {_describe_end(request, ended)} at the last"
+    message = f"{_name(request, replica)} ended {count} times in a row: {describe_end(request, ended)} at the last"
     return _error(request, message, log, _needs_hint(request), code="service-restarts")
 
 
@@ -85,7 +85,7 @@ def taken_port_error(request: ServiceRequest, where: str, port: int, holder: str
     empty."""
     by = f" by {holder}" if holder else ""
     message = f"{_name(request, request.name)} cannot be published: port {port} of this machine is in use{by}"
-    hint = "publish another one, or `0` for any free one"
+    hint = "publish another one; without it, as in `publish: 8000`, the port of this machine is any free one"
     return _error(request, message, "", hint, where, code="service-port")
 
 

@@ -83,6 +83,23 @@ def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", ""), "the name of the task is empty"),
+        (
+            ("exec", "--fresh", "db", "--", "psql"),
+            "`envtool exec` needs ENV",
+        ),
+    ],
+)
+def test_a_line_that_is_not_whole_does_nothing(envtool, fake, words, message):
+    answer = envtool(*words)
+    assert answer.status == 2
+    assert message in answer.err
+    assert not fake.requests
+
+
+@pytest.mark.parametrize(
     ("scenario", "status"),
     [("passed", 0), ("mixed", 1), ("broken", 3), ("build-error", 3), ("empty", 2), ("bug", 3), ("huge", 1)],
 )

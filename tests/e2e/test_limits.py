@@ -123,6 +123,15 @@ def test_what_is_in_no_process_and_no_block_counts_too(place, limit):
     place.check_nothing_left()
 
 
+def test_a_full_disk_is_no_success_whatever_the_commands_make_of_it(place):
+    """The task ends before the first look, with status 0."""
+    place.task("head -c 40000000 /dev/zero > /tmp/some || true; echo ok", options="limits: {disk: 8M}")
+    done = place.envtool("test", "--json")
+    assert done.status == 1, done.err
+    assert (result(done)["outcome"], result(done)["limit"]) == ("failed", "disk")
+    place.check_nothing_left()
+
+
 def test_what_keeps_within_its_limits_passes(place):
     place.task(
         "for number in 1 2 3 4 5 6 7 8; do sleep 0.25; echo $number; done\n"

@@ -210,6 +210,18 @@ def test_clients_of_all_sorts(common, task):
     assert ready(done), done.said[-6000:]
 
 
+def test_a_wrong_statement_fails_the_preparation(common):
+    """psql would go on after it, and end with 0."""
+    common.spec(
+        "services: {db: {postgres: 15, prepare: {run: psql -qf seed.sql, inputs: [seed.sql]}}}\n"
+        "envs: {unit: {base: {debian: bookworm}, services: [db], tasks: {test: 'true'}}}\n"
+    )
+    common.write("seed.sql", "create tabel goods (name text);\ncreate table others (name text);\n")
+    done = common.envtool("test")
+    assert done.status == 3, done.said
+    assert 'syntax error at or near "tabel"' in done.said
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -147,7 +147,10 @@ class LogReader:
             os.close(descriptor)
 
     def _is_wanted(self, line: LogLine) -> bool:
-        return not self._names or line.replica in self._names or line.service in self._names
+        if not self._names or line.replica in self._names or line.service in self._names:
+            return True
+        name = line.text.partition(" ")[0].rstrip(":") if line.replica == MANAGER else ""  # the line is about this one
+        return name in self._names or name.rpartition("-")[0] in self._names
 
     def _open(self) -> bool:
         try:

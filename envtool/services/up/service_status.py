@@ -32,6 +32,8 @@ def state_words(fields: dict[str, Any]) -> str:
             return f"exited {fields['status']}"
         case "restarting":
             return f"restarting {fields['restarts']}"
+        case "ready" if fields["restarts"]:
+            return f"ready, restarts: {fields['restarts']}"
         case state:
             return str(state)
 
@@ -42,7 +44,8 @@ def describe_state(state: ReplicaState) -> str:
         case "ready":
             return f"{state.replica} is ready"
         case "restarting":
-            return f"{state.replica} ended with {state.status}, and starts again ({state.restarts})"
+            how = f": {state.limit}" if state.limit else f" with {state.status}"
+            return f"{state.replica} ended{how}, and starts again ({state.restarts})"
         case "ended":
             if state.killed:
                 return f"{state.replica} did not end within its grace, and was killed"
@@ -71,5 +74,6 @@ def describe_change(message: dict[str, Any]) -> str:
         fields = ", ".join(message.get("fields", ()))
         return f"{name}: replaced" + (f" ({fields})" if fields else "")
     if name := message.get("scaled"):
-        return f"{name}: {message.get('replicas')} replicas"
+        count = message.get("replicas")
+        return f"{name}: {count} replica{'' if count == 1 else 's'}"
     return ""

@@ -39,6 +39,16 @@ def test_lines_of_several_replicas(log, tmp_path):
     assert texts(tmp_path, (), 0) == []
 
 
+def test_the_managers_lines_about_a_service_are_of_its_log(log, tmp_path):
+    log.feed("api-1", b"boom\n")
+    log.note("api-1 ended with 1, and starts again (1)")
+    log.note("db: replaced (command)")
+    log.note("stopped")
+    assert texts(tmp_path, ["api"]) == [("api-1", "boom"), ("envtool", "api-1 ended with 1, and starts again (1)")]
+    assert texts(tmp_path, ["api-1"]) == texts(tmp_path, ["api"])
+    assert texts(tmp_path, ["db"]) == [("envtool", "db: replaced (command)")]
+
+
 def test_long_lines_are_several(log, tmp_path):
     log.feed("a-1", b"x" * (2 * MAX_LINE + 5))
     log.feed("a-1", b"y\n")

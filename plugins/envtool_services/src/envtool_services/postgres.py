@@ -10,6 +10,7 @@ from envtool_services import debian_versions, option_schemas, server_stack
 
 PRODUCT = debian_versions.Product("PostgreSQL", {"bullseye": "13", "bookworm": "15", "trixie": "17"})
 DATA = server_stack.data_directory("postgres")
+PSQLRC = f"{DATA}/psqlrc"  # settings of psql, which else ends with 0 after a script with errors
 PORT = 5432
 _OWN = ("data_directory", "hba_file", "listen_addresses", "port", "unix_socket_directories")
 # Nothing here survives the run, so nothing is written through to a disk; small buffers start at once.
@@ -122,7 +123,7 @@ def _extensions(declaration: api.ServiceDeclaration) -> list[str]:
 
 def _variables(release: debian_versions.ServerRelease, role: str, database: str, password: str) -> dict[str, str]:
     """Returns the variables with which psql and its kin find the server from within its own container."""
-    found = {"PGDATA": DATA, "PGHOST": "/tmp", "PGUSER": role, "PGDATABASE": database}
+    found = {"PGDATA": DATA, "PGHOST": "/tmp", "PGUSER": role, "PGDATABASE": database, "PSQLRC": PSQLRC}
     if password:
         found["PGPASSWORD"] = password
     if release.version:
@@ -143,6 +144,7 @@ def _make_cluster(
     script = [f"printf '%s\\n' '{password}' >/tmp/password"] if password else []
     script += [
         initdb,
+        f"echo '\\set ON_ERROR_STOP on' >{PSQLRC}",
         f"printf 'host all all all {method}\\nhost replication all all {method}\\n' >>{DATA}/pg_hba.conf",
     ]
     commands = [api.Command(shell="\n".join(script))]

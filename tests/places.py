@@ -135,7 +135,7 @@ def runtime() -> tuple[str, str]:
     probe = [
         ours[0],
         "-c",
-        "import envtool.app, envtool.cli.main, envtool_cc, envtool_node, envtool_python, envtool_rust, envtool_go, envtool_services.plugin, jsonschema_rs, rich, requests, jinja2",
+        "import envtool.app, envtool.cli.main, envtool_cc, envtool_java, envtool_node, envtool_python, envtool_rust, envtool_go, envtool_services.plugin, jsonschema_rs, rich, requests, jinja2",
     ]
     nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/", "env": {"PYTHONPATH": ours[1]}}
     with contextlib.suppress(OSError):

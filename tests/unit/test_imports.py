@@ -38,6 +38,7 @@ def test_contracts_are_kept():
         ("plugins/envtool_python/src/envtool_python/metadata.py", "import envtool.store"),
         ("plugins/envtool_node/src/envtool_node/lockfile.py", "import envtool.store"),
         ("plugins/envtool_cc/src/envtool_cc/missing.py", "import envtool.store"),
+        ("plugins/envtool_java/src/envtool_java/poms.py", "import envtool.store"),
         ("envtool/unlisted.py", "import os"),
         ("envtool/container/pod.py", "import pyroute2"),
         ("envtool/run/task.py", "import envtool.container.network"),

@@ -32,6 +32,7 @@ def test_modules_stay_readable():
         for package in (
             "envtool",
             "plugins/envtool_cc/src",
+            "plugins/envtool_java/src",
             "plugins/envtool_node/src",
             "plugins/envtool_python/src",
             "plugins/envtool_go/src",

@@ -90,6 +90,8 @@ ALLOWED = {
     "envtool/container/": CONTAINER,
     "envtool/build/container_steps.py": CONTAINER,
     "envtool/kinds/": CONTAINER,
+    "plugins/envtool_java/src/envtool_java/building.py": CONTAINER,
+    "plugins/envtool_java/src/envtool_java/recorder.py": PRIVATE,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
     "plugins/envtool_go/src/envtool_go/module_cache.py": CONTAINER,
     "plugins/envtool_rust/src/envtool_rust/vendoring.py": CONTAINER,

@@ -296,8 +296,8 @@ class SourcePackage(Kind):
     name: ClassVar[str] = "deb-src"
     needs_only: ClassVar[bool] = True
     schema: ClassVar[Json] = {
-        "description": "the sources of a Debian package: the archive of its authors, without Debian's patches, and"
-        " Debian's own files in `debian/`",
+        "description": "the sources of a Debian package, as its authors released them: without Debian's patches and"
+        " files",
         "examples": [{"name": "zlib", "to": "/src"}],
         "type": "object",
         "required": ["name", "to"],
@@ -351,7 +351,7 @@ class SourcePackage(Kind):
         return {"to": _target(request), "files": [item["file"] for item in pins["files"]]}
 
     def build(self, request: Request, pins: Any) -> Recipe:
-        """Unpacks the authors' archive without its own top directory, then those of components and of Debian."""
+        """Unpacks the authors' archive without its own top directory, and those of components."""
         from envtool.api import Recipe
         from envtool.kinds.debian import source_index
 

@@ -38,16 +38,12 @@ def find_source(name: str, suite: str, wanted: str | None, site: Site) -> dict[s
 
 
 def unpack_steps(names: Sequence[str], target: str) -> tuple[Unpack, ...]:
-    """Returns what unpacks archives: the authors' own without its top directory, those of components below it, and
-    Debian's, which has `debian/`."""
+    """Returns what unpacks archives without their top directories: the authors' own, and those of components below."""
     steps = []
     for name in names:
         component = _COMPONENT.search(name)
-        if ".debian.tar." in name:
-            steps.append(Unpack(name=name, target=target))
-        else:
-            below = posixpath.join(target, component[1]) if component and component[1] else target
-            steps.append(Unpack(name=name, target=below, strip=1))
+        below = posixpath.join(target, component[1]) if component and component[1] else target
+        steps.append(Unpack(name=name, target=below, strip=1))
     return tuple(steps)
 
 
@@ -88,8 +84,8 @@ def _pins(stanza: str, suite: str) -> dict[str, Any]:
     rows = re.findall(r"^[ \t]*([0-9a-f]{64}) (\d{1,15}) (\S+)$", fields.get("Checksums-Sha256", ""), re.MULTILINE)
     files: list[Json] = [
         {"file": file, "sha256": sha256, "size": natural(size, 1 << 40) or 0}
-        for sha256, size, file in sorted(rows, key=lambda row: (".debian.tar." in row[2], row[2]))
-        if _ARCHIVE.search(file)
+        for sha256, size, file in sorted(rows, key=lambda row: row[2])
+        if _ARCHIVE.search(file) and ".debian.tar." not in file
     ]
     pins: dict[str, Any] = {
         "name": fields.get("Package", ""), "version": fields.get("Version", ""), "suite": suite,

@@ -1,0 +1,216 @@
+"""The layer kind `maven`: an offline repository of all that a project's real build and test run ask for."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from envtool import api
+
+REPOSITORY = "/opt/maven/repository"
+SKIPPED = ("target", ".git", "node_modules", ".envtool", "build", ".idea")
+_WORDS: dict[str, api.Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+OPTIONS: dict[str, api.Json] = {
+    "directory": {"type": "string", "minLength": 1, "description": "where pom.xml is (default: beside the spec)"},
+    "source": {
+        "type": "string",
+        "pattern": "^/[^\\x00-\\x1f\\x7f]+$",
+        "errorMessage": "an absolute path, as in /src",
+        "description": "a directory in the stack below that has the sources, if they are not in the project",
+    },
+    "record": {
+        **_WORDS,
+        "minItems": 1,
+        "description": "Maven's goals whose files are pinned (default: `[verify]`: compile, test, package)",
+    },
+    "arguments": {**_WORDS, "description": "further words for the recorded Maven, as in `[-Pci, -DskipITs]`"},
+    "run_tests": {
+        "type": "boolean",
+        "description": "whether tests run while files are recorded (default: false; what runs them is pinned all the"
+        " same). For tests that ask for artifacts themselves",
+    },
+}
+PINS = api.shapes.record(
+    {
+        "maven": api.shapes.TEXT,
+        "java": api.shapes.TEXT,
+        "files": api.shapes.rows(
+            api.shapes.record(
+                {
+                    "path": {
+                        "type": "string",
+                        "maxLength": 4096,
+                        "pattern": r"^(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._+~-]+(?:/[A-Za-z0-9._+~-]+){2,}$",
+                        "errorMessage": "a path in a repository, as in junit/junit/4.13.2/junit-4.13.2.jar",
+                    },
+                    "sha256": api.shapes.SHA256,
+                    "size": api.shapes.SIZE,
+                }
+            )
+        ),
+        "metadata": api.shapes.rows(api.shapes.PATH),
+    }
+)
+
+
+class Maven(api.Kind):
+    """`maven: {}`, `maven: {directory: server, record: [verify]}`."""
+
+    name: ClassVar[str] = "maven"
+    pins: ClassVar[api.Json] = PINS
+    needs_only: ClassVar[bool] = True
+    schema: ClassVar[api.Json] = {
+        "description": "a Maven repository for builds without a network: what the project's real build asks for,"
+        " recorded once, each file pinned and fetched by hash",
+        "examples": [{"directory": "server"}],
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            **OPTIONS,
+            "poms": {**_WORDS, "description": "the project's pom.xml files; `language: java` finds them"},
+        },
+    }
+
+    def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
+        """The texts of pom.xml files; all sources, which only the recording sees."""
+        settings = _mapping(options)
+        if settings.get("source"):
+            return ()
+        directory = str(settings.get("directory", "."))
+        top = directory if directory not in (".", "") else "**"
+        extras = (".mvn/extensions.xml", ".mvn/maven.config", ".mvn/jvm.config")
+        return (
+            *(api.Input(path, use="text") for path in _poms(settings)),
+            *(
+                api.Input(posixpath.normpath(posixpath.join(directory, name)), use="text", required=False)
+                for name in extras
+            ),
+            api.Input(top, use="resolve", keeps=is_source),
+        )
+
+    def question(self, request: api.Request) -> api.Json:
+        """What of the pom.xml files and the options decides what a build asks for; not the sources, but whether there
+        are any of each sort."""
+        from envtool_java.poms import build_question, source_directories
+
+        poms = {
+            path: text for path, text in request.texts.items() if path.endswith(".xml") and "/.mvn/" not in f"/{path}"
+        }
+        others = {path: text for path, text in sorted(request.texts.items()) if path not in poms}
+        return [
+            {key: value for key, value in _mapping(request.options).items() if key != "poms"},
+            build_question(poms),
+            [[path, text] for path, text in others.items()],
+            [*source_directories(item.path for item in request.inputs)],
+        ]
+
+    def resolve(self, request: api.Request, site: api.Site) -> api.Json:
+        """See resolver. Raises ResolveError, FetchError."""
+        from envtool_java import resolver
+
+        options = _mapping(request.options)
+        root = posixpath.normpath(posixpath.join(request.directory, str(options.get("directory", "."))))
+        return resolver.resolve_pins(request, site, options, "." if options.get("source") else root)
+
+    def package(self, file: str) -> tuple[str, str]:
+        """As in ("junit:junit", "4.13.2"), from the path as one component."""
+        parts = file.split("~")
+        if len(parts) < 4:
+            return file, ""
+        return f"{'.'.join(parts[:-3])}:{parts[-3]}", parts[-2]
+
+    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
+        """Every pinned file."""
+        from envtool_java.recorder import file_name
+
+        return tuple(
+            api.Fetch(sha256=item["sha256"], size=int(item["size"]), name=file_name(item["path"]))
+            for item in _files(pins)
+        )
+
+    def locate(
+        self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
+    ) -> Sequence[api.Fetch]:
+        """Finds the files where this machine's Maven looks, with its credentials."""
+        from envtool_java import resolver
+        from envtool_java.recorder import file_name
+
+        central = resolver.inspect_stack(site)[2]
+        repositories = resolver.find_repositories(request, central, site)
+        paths = {file_name(item["path"]): item["path"] for item in _files(pins)}
+        located = []
+        for fetch in fetches:
+            urls = {f"{item.url}/{paths[fetch.name]}": item.authorization for item in repositories}
+            first, *others = dict.fromkeys([*([fetch.url] if fetch.url in urls else []), *urls])
+            located.append(replace(fetch, url=first, mirrors=(*others,), authorization=urls[first]))
+        return located
+
+    def material(self, request: api.Request, pins: api.Json) -> api.Json:
+        """Returns which versions Maven may look up; the core adds paths and hashes of the files to every key."""
+        assert isinstance(pins, dict)
+        return {"metadata": pins["metadata"], "repository": REPOSITORY}
+
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str | None]:
+        """Maven takes this repository, and (from 3.9 on) asks for nothing else."""
+        return {"MAVEN_OPTS": f"-Dmaven.repo.local={REPOSITORY}", "MAVEN_ARGS": "--offline"}
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Lays the files out as a local repository."""
+        from envtool_java import building
+        from envtool_java.recorder import file_name
+
+        assert isinstance(pins, dict)
+        rows: list[api.Json] = [[file_name(item["path"]), item["path"]] for item in _files(pins)]
+        directories: Any = pins["metadata"]
+        metadata: list[api.Json] = [
+            [directory, metadata_text(directory, versions)]
+            for directory in directories
+            if (versions := pinned_versions(directory, [item["path"] for item in _files(pins)]))
+        ]
+        call = api.Call(function=building.lay_out_repository, arguments=(api.BLOBS, rows, metadata))
+        return api.Recipe(steps=(call,), phase="installing")
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:
+        """As in `214 files`."""
+        number = len(_files(pins))
+        return f"{number} file{'' if number == 1 else 's'}"
+
+
+def is_source(path: str) -> bool:
+    """Returns whether a file is of the sources that a build reads."""
+    return not any(part in SKIPPED for part in path.split("/")[:-1])
+
+
+def pinned_versions(directory: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Returns the versions of the artifact in a directory of the repository, sorted as texts."""
+    start = f"{directory}/"
+    versions = {path[len(start) :].partition("/")[0] for path in paths if path.startswith(start)}
+    return tuple(sorted(version for version in versions if version))
+
+
+def metadata_text(directory: str, versions: Sequence[str]) -> str:
+    """Returns a maven-metadata-local.xml with these versions, of which the last is the newest."""
+    group, _, artifact = directory.rpartition("/")
+    rows = "".join(f"<version>{version}</version>" for version in versions)
+    return (
+        f"<metadata><groupId>{group.replace('/', '.')}</groupId><artifactId>{artifact}</artifactId><versioning>"
+        f"<latest>{versions[-1]}</latest><release>{versions[-1]}</release><versions>{rows}</versions></versioning>"
+        "</metadata>\n"
+    )
+
+
+def _mapping(options: api.Json) -> dict[str, Any]:
+    return options if isinstance(options, dict) else {}
+
+
+def _poms(options: Mapping[str, Any]) -> list[str]:
+    directory = str(options.get("directory", "."))
+    default = posixpath.normpath(posixpath.join(directory, "pom.xml"))
+    return [str(path) for path in options.get("poms", [default])]
+
+
+def _files(pins: api.Json) -> list[dict[str, Any]]:
+    assert isinstance(pins, dict)
+    return pins["files"]  # type: ignore[return-value]

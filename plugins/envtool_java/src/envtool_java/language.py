@@ -1,0 +1,108 @@
+"""`language: java`: a project's pom.xml as layers. Pure, except `detect`.
+
+The JDK and Maven are those of the base: Debian's, or this machine's. A pinned JDK (`toolchain:`) will be a layer in the
+place of their apt layer.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from envtool import api
+from envtool_java.kinds import OPTIONS
+
+HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
+GRADLE = ("build.gradle.kts", "build.gradle", "settings.gradle.kts", "settings.gradle")
+NO_GRADLE = (
+    "of Gradle, which is not supported: Debian's Gradle (4.4) is older than most builds and than"
+    " gradle/verification-metadata.xml; supported is Maven"
+)
+
+
+class JavaLanguage(api.Language):
+    """An env that builds and tests a Java project."""
+
+    name: ClassVar[str] = "java"
+    options: ClassVar[Mapping[str, api.Json]] = OPTIONS
+
+    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+        """Returns JDK and Maven as an apt layer, if the base is Debian, and the repository of what the build asks for.
+        Raises SpecError if the project's own files are wrong."""
+        from envtool_java.poms import WrongPomError, find_poms
+
+        directory = posixpath.normpath(str(env.options.get("directory", ".")))
+        options: dict[str, api.Json] = {key: env.options[key] for key in OPTIONS if key in env.options}
+        if not env.options.get("source"):
+            try:
+                poms = find_poms(project.read, directory)
+            except WrongPomError as error:
+                where = api.Where(file=error.file, line=error.line, column=1)
+                raise api.SpecError((api.Problem(where=where, message=str(error), code="maven-pom"),)) from None
+            if not poms:
+                raise _missing(env, project, directory)
+            if poms != ("pom.xml",):
+                options["poms"] = [*poms]
+        used_names = {*env.layer_names, *env.above}
+        drafts: list[api.LayerDraft] = []
+        if env.base_kind == "debian":
+            name = _choose_name("jdk", used_names)
+            packages: api.Json = ["default-jdk-headless", "maven"]
+            drafts.append(api.LayerDraft(name=name, kind="apt", options=packages, after=False))
+        needs = (*(draft.name for draft in drafts), *env.layer_names)
+        name = _choose_name("maven-repository", used_names)
+        drafts.append(api.LayerDraft(name=name, kind="maven", options=options, needs=needs))
+        return tuple(drafts)
+
+
+def _missing(env: api.EnvDraft, project: api.Project, directory: str) -> api.SpecError:
+    for name in GRADLE:
+        path = posixpath.normpath(posixpath.join(directory, name))
+        if project.read(path) is not None:
+            return _spec_error(env, f"{path} is {NO_GRADLE}", hint="layers of your own can build it")
+    path = posixpath.normpath(posixpath.join(directory, "pom.xml"))
+    hint = "`directory:` says where it is, `source: /src` where a layer has it"
+    return _spec_error(env, f"there is no {path}", hint=hint)
+
+
+def _choose_name(name: str, used_names: set[str]) -> str:
+    while name in used_names:
+        name = f"java-{name}"
+    used_names.add(name)
+    return name
+
+
+def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
+    return api.SpecError((api.Problem(where=env.where, message=message, code="maven", hint=hint),))
+
+
+def detect(project: api.Project) -> list[api.Detection]:
+    """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
+    from shutil import which
+
+    from envtool_java.poms import WrongPomError, find_poms
+
+    if project.read("pom.xml") is None:
+        gradle = next((name for name in GRADLE if project.read(name) is not None), "")
+        return [api.Detection(language="java", reason=f"{gradle}, {NO_GRADLE}")] if gradle else []
+    on_host = all(which(name, path=HOST_PATH) for name in ("java", "javac", "mvn"))
+    env: dict[str, api.Json] = {**({} if on_host else {"base": {"debian": "bookworm"}}), "language": "java"}
+    try:
+        poms = find_poms(project.read)
+    except WrongPomError as error:
+        return [api.Detection(language="java", reason=f"{error.file}:{error.line}: {error}")]
+    tops = {posixpath.dirname(path) for path in poms}
+    if not any(project.glob(posixpath.join(top, "src/test/java/**/*.java")) for top in tops):
+        return [api.Detection(language="java", reason="pom.xml, and no tests", env=env)]
+    tasks: dict[str, api.Json] = {"test": "mvn -o -B -ntp test {{ args }}"}
+    if _packages_a_jar(project):
+        tasks["build"] = {"run": "mvn -o -B -ntp -DskipTests package", "outputs": ["target/*.jar"]}
+    return [api.Detection(language="java", reason="pom.xml with tests", env={**env, "tasks": tasks})]
+
+
+def _packages_a_jar(project: api.Project) -> bool:
+    text = project.read("pom.xml") or ""
+    packaging = re.search(r"<packaging>\s*([\w-]+)\s*</packaging>", text)
+    return packaging is None or packaging[1] == "jar"

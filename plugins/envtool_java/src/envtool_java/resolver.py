@@ -1,0 +1,156 @@
+"""A project's build in a container -> pins: exactly the files that a real build and test run asked for.
+
+Pins are JSON:
+
+    {"maven", "java": versions of the stack below,
+     "files": [{"path" (in a repository), "sha256", "size"}],
+     "metadata": [directories of artifacts whose versions Maven looked up]}
+
+Pins name no repositories: another machine finds the same files where its own Maven looks.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from envtool import api
+from envtool_java import scripts
+from envtool_java.poms import WrongPomError, declared_repositories
+from envtool_java.recorder import Recorder
+from envtool_java.repositories import Repository, Settings, choose_repositories, read_settings
+
+HINT_TOOLS = (
+    "add a layer that has it, such as `apt: [maven, default-jdk-headless]`, and name it in this layer's `needs`"
+)
+# A method that no class has: Surefire and Failsafe start their providers, which load the classes and run no test.
+NO_TEST = ("-Dtest=*#envtoolRunsNoTest", "-Dit.test=*#envtoolRunsNoTest")
+FLAGS = (
+    "-Dmaven.test.failure.ignore=true",
+    "-DfailIfNoTests=false",
+    "-Dsurefire.failIfNoSpecifiedTests=false",
+    "-Dit.failIfNoSpecifiedTests=false",
+    "-Dfailsafe.failIfNoSpecifiedTests=false",
+)
+
+
+def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], root: str) -> dict[str, api.Json]:
+    """Returns the pins. `root` is the directory of pom.xml below the sources. Raises ResolveError, FetchError."""
+    maven, java, central = inspect_stack(site)
+    repositories = find_repositories(request, central, site)
+    known = _known_files(request.keep)
+    recorder = Recorder(site, repositories, known)
+    goals = [str(goal) for goal in options.get("record", ["verify"])]
+    flags = [*FLAGS, *(NO_TEST if not options.get("run_tests") else ()), *map(str, options.get("arguments", []))]
+    site.note(f"Maven builds the project, to record what `mvn {' '.join(goals)}` asks for")
+    with recorder.serve() as directory:
+        completed = _run(
+            site,
+            (str(options.get("source", api.PROJECT)), root, *flags, *goals),
+            env={"ENVTOOL_TOKEN": recorder.token, "ENVTOOL_BRIDGE": scripts.BRIDGE},
+            binds=[api.Bind(source=directory, target=scripts.SOCKET_DIRECTORY)],
+        )
+    if completed.status:
+        raise _build_error(completed, recorder, repositories)
+    files: list[api.Json] = [
+        {"path": path, "sha256": sha256, "size": size} for path, (sha256, size) in sorted(recorder.files.items())
+    ]
+    site.note(f"{len(files)} files")
+    directories = sorted(posixpath.dirname(path) for path in recorder.metadata)
+    return {"maven": maven, "java": java, "files": files, "metadata": [*directories]}
+
+
+def inspect_stack(site: api.Site) -> tuple[str, str, str]:
+    """Returns the versions of Maven and Java in the stack below, and the URL of Maven's own default repository. Runs
+    nothing of the project. Raises ResolveError."""
+    command = api.Command(argv=("/bin/sh", "-c", scripts.INSPECT, "maven", scripts.SUPER_POM))
+    completed = site.run(command)
+    _check_tools(completed)
+    lines = completed.stdout.decode(errors="replace").split()
+    if completed.status or len(lines) != 3 or not re.match("https?://", lines[2]):
+        why = completed.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it has an unknown layout"]
+        raise api.ResolveError(f"Maven of this env cannot be asked: {why[0][:300]}", code="maven")
+    if int(re.match(r"(?:1\.)?(\d{1,4})|", lines[1])[1] or 0) < 16:  # type: ignore[index]
+        raise api.ResolveError(
+            f"Java {lines[1]} of this env is too old: recording what Maven asks for needs 16 or later",
+            code="java-old",
+            hint="take a newer suite, as in `base: {debian: bookworm}`",
+        )
+    return lines[0], lines[1], lines[2]
+
+
+def find_repositories(request: api.Request, central: str, site: api.Site) -> tuple[Repository, ...]:
+    """Returns where this machine's Maven finds the project's artifacts. Raises ResolveError."""
+    try:
+        declared = declared_repositories(request.texts)
+    except WrongPomError as error:
+        raise api.ResolveError(f"{error.file}:{error.line}: {error}", code="maven-pom") from None
+    settings = read_settings(os.environ)
+    _check_proxy(settings, site)
+    return choose_repositories(settings, declared, central)
+
+
+def _check_proxy(settings: Settings, site: api.Site) -> None:
+    names = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    if settings.proxy and not any(os.environ.get(name) for name in names):
+        site.note(f"the proxy {settings.proxy} of settings.xml is not used: set https_proxy")
+
+
+def _known_files(keep: api.Json) -> dict[str, tuple[str, int]]:
+    """Returns the files of earlier pins: a released file of a repository never changes."""
+    if not isinstance(keep, dict) or not isinstance(keep.get("files"), list):
+        return {}
+    rows: Any = keep["files"]
+    return {str(row["path"]): (str(row["sha256"]), int(row["size"])) for row in rows}
+
+
+def _run(site: api.Site, words: Sequence[str], *, env: dict[str, str], binds: Sequence[api.Bind]) -> api.Completed:
+    command = api.Command(argv=("/bin/sh", "-c", scripts.RECORD, "maven", *words))
+    completed = site.run(command, env=env, binds=binds)
+    _check_tools(completed)
+    return completed
+
+
+def _check_tools(completed: api.Completed) -> None:
+    if completed.status in (scripts.NO_MAVEN, scripts.NO_JAVA):
+        program = "mvn" if completed.status == scripts.NO_MAVEN else "java"
+        raise api.ResolveError(f"there is no {program} in this env", code="no-maven", hint=HINT_TOOLS)
+
+
+def _build_error(
+    completed: api.Completed, recorder: Recorder, repositories: Sequence[Repository]
+) -> api.ResolveError | api.FetchError:
+    if recorder.errors:
+        return recorder.errors[0]
+    output = completed.stderr.decode(errors="replace")
+    if recorder.snapshots:
+        path = min(recorder.snapshots)
+        return api.ResolveError(
+            f"the build asks for a snapshot, which changes and cannot be pinned: {path}",
+            code="maven-snapshot",
+            hint="name a release of it, or make it a module of this project",
+        )
+    return api.ResolveError(f"Maven could not build the project: {last_words(output)}", code="resolve",
+                            hint=hint_for(output, [repository.url for repository in repositories]))  # fmt: skip
+
+
+def last_words(output: str) -> str:
+    """Returns the reason that Maven gave, on one line."""
+    lines = [line.removeprefix("[ERROR]").strip() for line in output.splitlines() if line.startswith("[ERROR]")]
+    useful = [line for line in lines if line and not re.match(r"->|To see|Re-run|For more|\[Help|After correct", line)]
+    sentences = useful[:2] or [line.strip() for line in output.splitlines() if line.strip()][-2:]
+    text = "; ".join(dict.fromkeys(sentences)) or "it said nothing"
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)[:600]
+
+
+def hint_for(output: str, urls: Sequence[str]) -> str:
+    """Returns what to do about Maven's error; "" if nothing is known."""
+    if re.search(r"Could not find artifact|Plugin \S+ or one of its dependencies could not be resolved", output):
+        shown = ", ".join(re.sub(r"(?<=://)[^/@\s]+@", "***@", url) for url in urls)
+        return f"it was looked for in {shown}: as settings.xml of this machine and the project's pom.xml have it"
+    if "COMPILATION ERROR" in output:
+        return "the project has to compile before its dependencies are known: `envtool shell` opens its env"
+    return ""

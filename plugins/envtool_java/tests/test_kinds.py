@@ -1,0 +1,297 @@
+"""The kind, its recorder and its pins, against a site that answers as containers and repositories would."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from envtool_java import building, resolver, scripts
+from envtool_java.kinds import Maven, metadata_text, pinned_versions
+from envtool_java.recorder import PATH, Recorder, file_name
+from envtool_java.repositories import Repository
+
+from envtool import api, testing
+
+CENTRAL = "https://central.example/maven2"
+JAR = "junit/junit/4.13.2/junit-4.13.2.jar"
+POM = "junit/junit/4.13.2/junit-4.13.2.pom"
+LONG = "/".join(["org", *["very-long-name-of-a-part"] * 12, "1.0", "x-1.0.jar"])
+BODIES = {JAR: b"jar", POM: b"pom", LONG: b"long"}
+METADATA = "org/x/plugin/maven-metadata.xml"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch, tmp_path):
+    """No test reads this machine's settings."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("envtool_java.resolver.read_settings", lambda environ: resolver.Settings())
+
+
+class Site(testing.MemorySite):
+    """A site whose downloaded files are on the disk, and whose container asks the recorder for `asked`."""
+
+    def __init__(self, top, asked=(), status=0, stderr=b"", urls=None):
+        urls = {f"{CENTRAL}/{path}": body for path, body in BODIES.items()} if urls is None else urls
+        super().__init__(urls=urls, answers={"/bin/sh": self.answer}, project=str(top))
+        self.asked, self.status, self.stderr, self.top = asked, status, stderr, Path(top)
+        self.answered, self.envs, self.networks = [], [], []
+
+    def fetch(self, fetches):
+        paths = []
+        for item in fetches:
+            body = next(body for body in self.urls.values() if hashlib.sha256(body).hexdigest() == item.sha256)
+            if not (self.top / item.sha256).exists():  # a stored file never changes
+                (self.top / item.sha256).write_bytes(body)
+            paths.append(self.top / item.sha256)
+        return paths
+
+    def run(self, command, *, env=None, binds=(), network=False):
+        self.networks.append(network)
+        self.envs.append(dict(env or {}))
+        self.binds = binds
+        return super().run(command, env=env, binds=binds, network=network)
+
+    def answer(self, command):
+        if command.argv[2] == scripts.INSPECT:
+            return testing.completed(f"3.8.7\n17.0.15\n{CENTRAL}\n".encode())
+        path = os.path.join(self.binds[0].source, "recorder")
+        self.answered = [ask(path, self.envs[-1]["ENVTOOL_TOKEN"], name) for name in self.asked]
+        return testing.completed(status=self.status, stderr=self.stderr)
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path, token):
+        super().__init__("container")
+        self.path, self.token = path, token
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+        self.sock.sendall(f"{self.token}\n".encode())
+
+
+def ask(path, token, name, method="GET"):
+    connection = Connection(path, token)
+    try:
+        connection.request(method, f"/{name}")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_it_keeps_the_contract(tmp_path):
+    options = {"record": ["test"], "arguments": ["-Pci"]}
+    wrong = ["x", [], {"record": []}, {"source": "src"}, {"run_tests": "no"}, {"more": 1}]
+    site = Site(tmp_path, [JAR, POM])
+    pins = testing.check_kind(Maven(), options, site=site, wrong=wrong)
+    assert pins["files"] == [
+        {"path": JAR, "sha256": hashlib.sha256(b"jar").hexdigest(), "size": 3},
+        {"path": POM, "sha256": hashlib.sha256(b"pom").hexdigest(), "size": 3},
+    ]
+    assert (pins["maven"], pins["java"]) == ("3.8.7", "17.0.15")
+    assert not any(site.networks), "no container of this kind has a network"
+    assert CENTRAL not in str(pins)
+    assert Maven().summary(testing.request(None), pins) == "2 files"
+
+
+def test_what_the_build_gets_and_what_is_pinned(tmp_path):
+    site = Site(tmp_path, [JAR, f"{JAR}.sha1", "org/x/absent/1/absent-1.jar", f"{JAR}.asc", METADATA, LONG])
+    site.urls[f"{CENTRAL}/{METADATA}"] = b"<metadata/>"
+    pins = Maven().resolve(testing.request(None), site)
+    statuses = [status for status, _ in site.answered]
+    assert statuses == [200, 200, 404, 404, 200, 200]
+    assert site.answered[0][1] == b"jar"
+    assert site.answered[1][1] == hashlib.sha1(b"jar", usedforsecurity=False).hexdigest().encode()
+    assert [item["path"] for item in pins["files"]] == [JAR, LONG]
+    assert pins["metadata"] == ["org/x/plugin"]
+    words = site.ran[-1].argv
+    assert words[-1] == "verify"
+    assert {*resolver.NO_TEST} <= {*words}
+    assert site.places[pins["files"][0]["sha256"]] == f"{CENTRAL}/{JAR}"
+
+
+def test_tests_run_if_they_are_to_be_recorded(tmp_path):
+    site = Site(tmp_path)
+    Maven().resolve(testing.request({"run_tests": True, "source": "/src"}), site)
+    assert not {*resolver.NO_TEST} & {*site.ran[-1].argv}
+    assert site.ran[-1].argv[4:6] == ("/src", ".")
+
+
+def test_one_changed_dependency_is_one_download(tmp_path):
+    newer = JAR.replace("4.13.2", "4.13.3")
+    site = Site(tmp_path, [JAR, POM])
+    before = Maven().resolve(testing.request(None), site)
+    site = Site(tmp_path, [newer, POM])
+    site.urls[f"{CENTRAL}/{newer}"] = b"newer"
+    after = Maven().resolve(replace(testing.request(None), keep=before), site)
+    assert [item["path"] for item in after["files"]] == [POM, newer]
+    assert site.fetched == [f"{CENTRAL}/{newer}"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../etc/passwd",
+        "a/../../b/c",
+        "/etc/passwd",
+        "a/b",
+        "a/b/c?x=1",
+        "a/b/c%2e",
+        "http://h/a/b/c",
+        "a/./b/c/d",
+        "a//b/c",
+    ],
+)
+def test_a_path_that_is_none_of_a_repository_asks_nobody(tmp_path, path):
+    assert not PATH.match(path.lstrip("/")) or path == "/etc/passwd"
+    site = Site(tmp_path, [path])
+    Maven().resolve(testing.request(None), site)
+    assert site.answered[0][0] in (404, 400)
+    assert site.fetched == []
+
+
+def test_a_stranger_without_the_token_gets_nothing(tmp_path):
+    recorder = Recorder(Site(tmp_path), (Repository(url=CENTRAL),), {})
+    with recorder.serve() as directory:
+        path = os.path.join(directory, "recorder")
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            ask(path, "wrong", JAR)
+        assert ask(path, recorder.token, JAR, "HEAD") == (200, b"")
+        assert ask(path, recorder.token, JAR, "POST")[0] == 501
+    assert not os.path.exists(directory), "nothing is left behind"
+    assert recorder.files == {JAR: (hashlib.sha256(b"jar").hexdigest(), 3)}
+
+
+def test_many_at_once_ask_for_one_download(tmp_path):
+    site = Site(tmp_path)
+    recorder = Recorder(site, (Repository(url=CENTRAL),), {})
+    with recorder.serve() as directory:
+        answers = []
+        path = os.path.join(directory, "recorder")
+        threads = [threading.Thread(target=lambda: answers.append(ask(path, recorder.token, JAR))) for _ in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    assert answers == [(200, b"jar")] * 8
+    assert site.fetched == [f"{CENTRAL}/{JAR}"]
+
+
+def test_repositories_are_asked_in_order_and_a_failure_is_no_absence(tmp_path):
+    first = Repository(url="https://first.example")
+    site = Site(tmp_path)
+    recorder = Recorder(site, (first, Repository(url=CENTRAL)), {})
+    assert recorder.find(JAR) is not None, "the first does not have it"
+
+    def refuse(sealed):
+        raise api.FetchError("https://first.example: HTTP 503 Service Unavailable", code="fetch-status")
+
+    site.learn = refuse
+    with pytest.raises(api.FetchError):
+        recorder.find(POM)
+    assert recorder.errors
+    assert recorder.missing == set()
+
+
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ({"status": scripts.NO_MAVEN}, ["there is no mvn in this env", "apt: [maven, default-jdk-headless]"]),
+        ({"status": scripts.NO_JAVA}, ["there is no java in this env"]),
+        (
+            {
+                "status": 1,
+                "stderr": b"[ERROR] Failed to execute goal: Could not find artifact a:b:jar:1\n[ERROR] [Help 1]\n",
+            },
+            ["Could not find artifact a:b:jar:1", "looked for in https://central.example"],
+        ),
+        ({"status": 1, "stderr": b"[ERROR] COMPILATION ERROR :\n"}, ["could not build the project", "has to compile"]),
+        (
+            {"status": 1, "asked": ["org/x/y/1-SNAPSHOT/y-1-SNAPSHOT.jar"]},
+            ["asks for a snapshot", "org/x/y/1-SNAPSHOT/y-1-SNAPSHOT.jar", "name a release"],
+        ),
+    ],
+)
+def test_a_build_that_fails_says_why(tmp_path, site, said):
+    testing.check_refused(Maven(), None, *said, site=Site(tmp_path, **site))
+
+
+def test_a_repository_that_does_not_answer_is_the_reason(tmp_path):
+    site = Site(tmp_path, [JAR], status=1)
+
+    def refuse(sealed):
+        raise api.FetchError("https://central.example: connection refused", code="fetch-connect")
+
+    site.learn = refuse
+    testing.check_refused(Maven(), None, "connection refused", site=site)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("3.8.7\n11.0.2\nhttps://x\n", "Java 11.0.2"),
+        ("3.8.7\n1.8.0_1\nhttps://x\n", "too old"),
+        ("3.8.7\n", "cannot be asked"),
+    ],
+)
+def test_a_stack_that_cannot_record_is_refused(tmp_path, lines, said):
+    site = Site(tmp_path)
+    site.answers = {"/bin/sh": testing.completed(lines.encode())}
+    testing.check_refused(Maven(), None, said, site=site)
+
+
+def test_another_machine_finds_the_files_where_its_maven_looks(tmp_path, monkeypatch):
+    pins = Maven().resolve(testing.request(None), Site(tmp_path, [JAR]))
+    settings = resolver.Settings(mirrors=(("corp", "*", "https://nexus.example/all"),), credentials={"corp": "Basic x"})
+    monkeypatch.setattr("envtool_java.resolver.read_settings", lambda environ: settings)
+    request = testing.request(None)
+    (found,) = Maven().locate(request, pins, Maven().fetches(request, pins), Site(tmp_path))
+    assert (found.url, found.authorization, found.mirrors) == (f"https://nexus.example/all/{JAR}", "Basic x", ())
+    hinted = replace(Maven().fetches(request, pins)[0], url=f"{CENTRAL}/{JAR}")
+    (found,) = Maven().locate(request, pins, [hinted], Site(tmp_path))
+    assert found.url == f"https://nexus.example/all/{JAR}", (
+        "a URL that no setting names has no credentials, and is not asked"
+    )
+
+
+@pytest.mark.parametrize("path", ["../x/y/z", "/a/b/c", "a/b", "a/b/../c/d", "a/b/c\n", "a b/c/d"])
+def test_pins_of_a_lock_that_lead_elsewhere_do_not_fit(path):
+    pins = {"maven": "3", "java": "17", "files": [{"path": path, "sha256": "0" * 64, "size": 1}], "metadata": []}
+    assert api.shapes.fault(pins, Maven.pins)
+
+
+def test_names_of_files():
+    assert Maven().package(file_name(JAR)) == ("junit:junit", "4.13.2")
+    assert len(file_name(LONG)) <= 255
+    assert "/" not in file_name(LONG)
+    assert Maven().package("x.jar") == ("x.jar", "")
+
+
+def test_versions_that_maven_may_look_up():
+    paths = ["org/x/plugin/1.0/plugin-1.0.pom", "org/x/plugin/1.1/plugin-1.1.pom", "org/x/plugin-b/2/b-2.pom"]
+    assert pinned_versions("org/x/plugin", paths) == ("1.0", "1.1")
+    text = metadata_text("org/x/plugin", ["1.0", "1.1"])
+    assert "<groupId>org.x</groupId><artifactId>plugin</artifactId>" in text
+    assert "<release>1.1</release>" in text
+
+
+def test_the_repository_is_laid_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "REPOSITORY", str(tmp_path / "repository"))
+    (tmp_path / file_name(JAR)).write_bytes(b"jar")
+    rows = [["org/x/plugin", metadata_text("org/x/plugin", ["1.0"])]]
+    building.lay_out_repository(str(tmp_path), [[file_name(JAR), JAR]], rows)
+    assert (tmp_path / "repository" / JAR).read_bytes() == b"jar"
+    assert (tmp_path / "repository/org/x/plugin/maven-metadata-local.xml").exists()
+    assert (tmp_path / "repository/junit").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_task_gets_the_repository():
+    assert Maven().variables(testing.request(None), None) == {
+        "MAVEN_OPTS": "-Dmaven.repo.local=/opt/maven/repository",
+        "MAVEN_ARGS": "--offline",
+    }

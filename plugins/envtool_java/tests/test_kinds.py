@@ -112,7 +112,7 @@ def test_what_the_build_gets_and_what_is_pinned(tmp_path):
     assert [item["path"] for item in pins["files"]] == [JAR, LONG]
     assert pins["metadata"] == ["org/x/plugin"]
     words = site.ran[-1].argv
-    assert words[-1] == "verify"
+    assert words[-1] == "install"
     assert {*resolver.NO_TEST} <= {*words}
     assert site.places[pins["files"][0]["sha256"]] == f"{CENTRAL}/{JAR}"
 

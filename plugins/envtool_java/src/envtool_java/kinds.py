@@ -23,7 +23,7 @@ OPTIONS: dict[str, api.Json] = {
     "record": {
         **_WORDS,
         "minItems": 1,
-        "description": "Maven's goals whose files are pinned (default: `[verify]`: compile, test, package)",
+        "description": "Maven's goals whose files are pinned (default: `[install]`, and all before it)",
     },
     "arguments": {**_WORDS, "description": "further words for the recorded Maven, as in `[-Pci, -DskipITs]`"},
     "run_tests": {

@@ -43,7 +43,7 @@ def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], 
     repositories = find_repositories(request, central, site)
     known = _known_files(request.keep)
     recorder = Recorder(site, repositories, known)
-    goals = [str(goal) for goal in options.get("record", ["verify"])]
+    goals = [str(goal) for goal in options.get("record", ["install"])]
     flags = [*FLAGS, *(NO_TEST if not options.get("run_tests") else ()), *map(str, options.get("arguments", []))]
     site.note(f"Maven builds the project, to record what `mvn {' '.join(goals)}` asks for")
     with recorder.serve() as directory:

@@ -51,6 +51,12 @@ def deb_src(request):
     return {"name": name, "version": "1-1", "suite": suite, "directory": f"pool/main/{name}", "files": files}
 
 
+def maven(request):
+    path = "junit/junit/4.13.2/junit-4.13.2.jar"
+    files = [{"path": path, "sha256": sha(path), "size": 1}]
+    return {"maven": "3.8.7", "java": "17.0.15", "files": files, "metadata": []}
+
+
 def pip(request):
     files = [wheel("pip", "26.0", "build"), wheel("pytest", "9.0", "install")]
     return {"files": files, "pip": files[0]["file"], "python": python(extends=False)}
@@ -105,6 +111,7 @@ PINS = {
     "debian": debian,
     "apt": apt,
     "deb-src": deb_src,
+    "maven": maven,
     "npm": npm,
     "pip": pip,
     "python-project": python_project,

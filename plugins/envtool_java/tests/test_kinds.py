@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from envtool_java import building, resolver, scripts
+from envtool_java import repository_layout, resolver, scripts
+from envtool_java.build_recorder import PATH, BuildRecorder, file_name
 from envtool_java.kinds import Maven, metadata_text, pinned_versions
-from envtool_java.recorder import PATH, Recorder, file_name
-from envtool_java.repositories import Repository
+from envtool_java.repositories import MavenRepository
 
 from envtool import api, testing
 
@@ -30,7 +30,7 @@ METADATA = "org/x/plugin/maven-metadata.xml"
 def no_settings(monkeypatch, tmp_path):
     """No test reads this machine's settings."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("envtool_java.resolver.read_settings", lambda environ: resolver.Settings())
+    monkeypatch.setattr("envtool_java.resolver.read_settings", lambda environ: resolver.MavenSettings())
 
 
 class Site(testing.MemorySite):
@@ -158,7 +158,7 @@ def test_a_path_that_is_none_of_a_repository_asks_nobody(tmp_path, path):
 
 
 def test_a_stranger_without_the_token_gets_nothing(tmp_path):
-    recorder = Recorder(Site(tmp_path), (Repository(url=CENTRAL),), {})
+    recorder = BuildRecorder(Site(tmp_path), (MavenRepository(url=CENTRAL),), {})
     with recorder.serve() as directory:
         path = os.path.join(directory, "recorder")
         with pytest.raises((http.client.BadStatusLine, ConnectionError)):
@@ -171,7 +171,7 @@ def test_a_stranger_without_the_token_gets_nothing(tmp_path):
 
 def test_many_at_once_ask_for_one_download(tmp_path):
     site = Site(tmp_path)
-    recorder = Recorder(site, (Repository(url=CENTRAL),), {})
+    recorder = BuildRecorder(site, (MavenRepository(url=CENTRAL),), {})
     with recorder.serve() as directory:
         answers = []
         path = os.path.join(directory, "recorder")
@@ -183,9 +183,9 @@ def test_many_at_once_ask_for_one_download(tmp_path):
 
 
 def test_repositories_are_asked_in_order_and_a_failure_is_no_absence(tmp_path):
-    first = Repository(url="https://first.example")
+    first = MavenRepository(url="https://first.example")
     site = Site(tmp_path)
-    recorder = Recorder(site, (first, Repository(url=CENTRAL)), {})
+    recorder = BuildRecorder(site, (first, MavenRepository(url=CENTRAL)), {})
     assert recorder.find(JAR) is not None, "the first does not have it"
 
     def refuse(sealed):
@@ -247,7 +247,9 @@ def test_a_stack_that_cannot_record_is_refused(tmp_path, lines, said):
 
 def test_another_machine_finds_the_files_where_its_maven_looks(tmp_path, monkeypatch):
     pins = Maven().resolve(testing.request(None), Site(tmp_path, [JAR]))
-    settings = resolver.Settings(mirrors=(("corp", "*", "https://nexus.example/all"),), credentials={"corp": "Basic x"})
+    settings = resolver.MavenSettings(
+        mirrors=(("corp", "*", "https://nexus.example/all"),), credentials={"corp": "Basic x"}
+    )
     monkeypatch.setattr("envtool_java.resolver.read_settings", lambda environ: settings)
     request = testing.request(None)
     (found,) = Maven().locate(request, pins, Maven().fetches(request, pins), Site(tmp_path))
@@ -281,10 +283,10 @@ def test_versions_that_maven_may_look_up():
 
 
 def test_the_repository_is_laid_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "REPOSITORY", str(tmp_path / "repository"))
+    monkeypatch.setattr(repository_layout, "REPOSITORY", str(tmp_path / "repository"))
     (tmp_path / file_name(JAR)).write_bytes(b"jar")
     rows = [["org/x/plugin", metadata_text("org/x/plugin", ["1.0"])]]
-    building.lay_out_repository(str(tmp_path), [[file_name(JAR), JAR]], rows)
+    repository_layout.lay_out_repository(str(tmp_path), [[file_name(JAR), JAR]], rows)
     assert (tmp_path / "repository" / JAR).read_bytes() == b"jar"
     assert (tmp_path / "repository/org/x/plugin/maven-metadata-local.xml").exists()
     assert (tmp_path / "repository/junit").stat().st_mode & 0o7777 == 0o1777

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from envtool_java.kinds import Maven
-from envtool_java.language import JavaLanguage, detect
+from envtool_java.kinds import JavaLanguage, Maven
+from envtool_java.language import detect
 from envtool_java.poms import (
     DeclaredRepository,
     WrongPomError,

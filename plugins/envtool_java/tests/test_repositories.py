@@ -7,8 +7,8 @@ import base64
 import pytest
 from envtool_java.poms import DeclaredRepository
 from envtool_java.repositories import (
-    Repository,
-    Settings,
+    MavenRepository,
+    MavenSettings,
     choose_repositories,
     matches,
     merge_settings,
@@ -54,7 +54,7 @@ def test_settings_of_a_machine():
 
 @pytest.mark.parametrize("text", ["", "<settings>", "<!DOCTYPE s><settings/>", "x" * (5 << 20)])
 def test_settings_that_are_no_settings_are_empty(text):
-    assert parse_settings(text, "settings.xml", {}) == Settings()
+    assert parse_settings(text, "settings.xml", {}) == MavenSettings()
 
 
 def test_the_users_settings_outweigh_the_machines(tmp_path):
@@ -65,14 +65,14 @@ def test_the_users_settings_outweigh_the_machines(tmp_path):
     (tmp_path / "maven/conf/settings.xml").write_text(mine.replace("mine", "theirs"))
     found = read_settings({"HOME": str(tmp_path), "MAVEN_HOME": str(tmp_path / "maven")})
     assert found.credentials["a"] == basic("u:mine")
-    assert merge_settings([]) == Settings()
+    assert merge_settings([]) == MavenSettings()
 
 
 def test_without_settings_maven_asks_the_project_and_then_its_own():
     declared = [DeclaredRepository(id="p", url="https://p.example")]
-    assert choose_repositories(Settings(), declared, CENTRAL + "/") == (
-        Repository(url="https://p.example"),
-        Repository(url=CENTRAL),
+    assert choose_repositories(MavenSettings(), declared, CENTRAL + "/") == (
+        MavenRepository(url="https://p.example"),
+        MavenRepository(url=CENTRAL),
     )
 
 
@@ -80,13 +80,13 @@ def test_a_mirror_stands_for_what_it_names_and_has_its_own_credentials():
     settings = parse_settings(SETTINGS, "settings.xml", {"NEXUS": "p"})
     declared = [DeclaredRepository(id="open", url="https://open.example")]
     assert choose_repositories(settings, declared, CENTRAL) == (
-        Repository(url="https://nexus.example/all", authorization=basic("me:p")),
-        Repository(url="https://open.example"),
+        MavenRepository(url="https://nexus.example/all", authorization=basic("me:p")),
+        MavenRepository(url="https://open.example"),
     )
 
 
 def test_a_project_cannot_have_the_credentials_of_another_repository():
-    settings = Settings(
+    settings = MavenSettings(
         credentials={"team": "Basic x"}, repositories=(DeclaredRepository(id="team", url="https://team.example"),)
     )
     declared = [DeclaredRepository(id="team", url="https://evil.example")]

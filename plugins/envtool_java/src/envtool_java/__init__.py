@@ -1,14 +1,14 @@
 """The Java plugin: the layer kind `maven`, and `language: java`.
 
-building       The steps of a build that run in the container, as api.Call
-kinds          The layer kind `maven`: an offline repository
-language       `language: java`: a project's pom.xml as layers, and what `envtool init` writes
-plugin         The hooks that add all of this to envtool
-poms           What a project's pom.xml files say: modules, repositories, and what of them decides a build
-recorder       Serves repositories to a container without a network, and records what is asked for
-repositories   Where this machine's Maven looks: mirrors, repositories and credentials of settings.xml
-resolver       A project's build in a container -> pins
-scripts        What runs in the container that resolves
+build_recorder      Serves repositories to a container without a network, and records what is asked for
+kinds               The layer kind `maven`: an offline repository; the keys of `language: java`
+language            `language: java`: a project's pom.xml as layers, and what `envtool init` writes
+plugin              The hooks that add all of this to envtool
+poms                What a project's pom.xml files say: modules, repositories, and what of them decides a build
+repositories        Where this machine's Maven looks: mirrors, repositories and credentials of settings.xml
+repository_layout   The step of a build that lays files out in the container, as api.Call
+resolver            A project's build in a container -> pins
+scripts             What runs in the container that resolves
 """
 
 __version__ = "0.3.0"

@@ -1,4 +1,4 @@
-"""The layer kind `maven`: an offline repository of all that a project's real build and test run ask for."""
+"""The layer kind `maven`: an offline repository of all that a real build and test run ask for. And `language: java`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Maven(api.Kind):
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every pinned file."""
-        from envtool_java.recorder import file_name
+        from envtool_java.build_recorder import file_name
 
         return tuple(
             api.Fetch(sha256=item["sha256"], size=int(item["size"]), name=file_name(item["path"]))
@@ -135,7 +135,7 @@ class Maven(api.Kind):
     ) -> Sequence[api.Fetch]:
         """Finds the files where this machine's Maven looks, with its credentials."""
         from envtool_java import resolver
-        from envtool_java.recorder import file_name
+        from envtool_java.build_recorder import file_name
 
         central = resolver.inspect_stack(site)[2]
         repositories = resolver.find_repositories(request, central, site)
@@ -158,8 +158,8 @@ class Maven(api.Kind):
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
         """Lays the files out as a local repository."""
-        from envtool_java import building
-        from envtool_java.recorder import file_name
+        from envtool_java import repository_layout
+        from envtool_java.build_recorder import file_name
 
         assert isinstance(pins, dict)
         rows: list[api.Json] = [[file_name(item["path"]), item["path"]] for item in _files(pins)]
@@ -169,13 +169,27 @@ class Maven(api.Kind):
             for directory in directories
             if (versions := pinned_versions(directory, [item["path"] for item in _files(pins)]))
         ]
-        call = api.Call(function=building.lay_out_repository, arguments=(api.BLOBS, rows, metadata))
+        call = api.Call(function=repository_layout.lay_out_repository, arguments=(api.BLOBS, rows, metadata))
         return api.Recipe(steps=(call,), phase="installing")
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `214 files`."""
         number = len(_files(pins))
         return f"{number} file{'' if number == 1 else 's'}"
+
+
+class JavaLanguage(api.Language):
+    """An env that builds and tests a Java project."""
+
+    name: ClassVar[str] = "java"
+    options: ClassVar[Mapping[str, api.Json]] = OPTIONS
+
+    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+        """Returns JDK and Maven as an apt layer, if the base is Debian, and the repository of what the build asks for.
+        Raises SpecError if the project's own files are wrong."""
+        from envtool_java.language import language_layers
+
+        return language_layers(env, project, tuple(OPTIONS))
 
 
 def is_source(path: str) -> bool:

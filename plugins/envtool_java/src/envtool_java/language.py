@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from typing import ClassVar
 
 from envtool import api
-from envtool_java.kinds import OPTIONS
 
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 GRADLE = ("build.gradle.kts", "build.gradle", "settings.gradle.kts", "settings.gradle")
@@ -22,39 +19,32 @@ NO_GRADLE = (
 )
 
 
-class JavaLanguage(api.Language):
-    """An env that builds and tests a Java project."""
+def language_layers(env: api.EnvDraft, project: api.Project, keys: tuple[str, ...]) -> tuple[api.LayerDraft, ...]:
+    """See kinds.JavaLanguage. `keys` are the keys of the env that become options of the layer `maven`."""
+    from envtool_java.poms import WrongPomError, find_poms
 
-    name: ClassVar[str] = "java"
-    options: ClassVar[Mapping[str, api.Json]] = OPTIONS
-
-    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-        """Returns JDK and Maven as an apt layer, if the base is Debian, and the repository of what the build asks for.
-        Raises SpecError if the project's own files are wrong."""
-        from envtool_java.poms import WrongPomError, find_poms
-
-        directory = posixpath.normpath(str(env.options.get("directory", ".")))
-        options: dict[str, api.Json] = {key: env.options[key] for key in OPTIONS if key in env.options}
-        if not env.options.get("source"):
-            try:
-                poms = find_poms(project.read, directory)
-            except WrongPomError as error:
-                where = api.Where(file=error.file, line=error.line, column=1)
-                raise api.SpecError((api.Problem(where=where, message=str(error), code="maven-pom"),)) from None
-            if not poms:
-                raise _missing(env, project, directory)
-            if poms != ("pom.xml",):
-                options["poms"] = [*poms]
-        used_names = {*env.layer_names, *env.above}
-        drafts: list[api.LayerDraft] = []
-        if env.base_kind == "debian":
-            name = _choose_name("jdk", used_names)
-            packages: api.Json = ["default-jdk-headless", "maven"]
-            drafts.append(api.LayerDraft(name=name, kind="apt", options=packages, after=False))
-        needs = (*(draft.name for draft in drafts), *env.layer_names)
-        name = _choose_name("maven-repository", used_names)
-        drafts.append(api.LayerDraft(name=name, kind="maven", options=options, needs=needs))
-        return tuple(drafts)
+    directory = posixpath.normpath(str(env.options.get("directory", ".")))
+    options: dict[str, api.Json] = {key: env.options[key] for key in keys if key in env.options}
+    if not env.options.get("source"):
+        try:
+            poms = find_poms(project.read, directory)
+        except WrongPomError as error:
+            where = api.Where(file=error.file, line=error.line, column=1)
+            raise api.SpecError((api.Problem(where=where, message=str(error), code="maven-pom"),)) from None
+        if not poms:
+            raise _missing(env, project, directory)
+        if poms != ("pom.xml",):
+            options["poms"] = [*poms]
+    used_names = {*env.layer_names, *env.above}
+    drafts: list[api.LayerDraft] = []
+    if env.base_kind == "debian":
+        name = _choose_name("jdk", used_names)
+        packages: api.Json = ["default-jdk-headless", "maven"]
+        drafts.append(api.LayerDraft(name=name, kind="apt", options=packages, after=False))
+    needs = (*(draft.name for draft in drafts), *env.layer_names)
+    name = _choose_name("maven-repository", used_names)
+    drafts.append(api.LayerDraft(name=name, kind="maven", options=options, needs=needs))
+    return tuple(drafts)
 
 
 def _missing(env: api.EnvDraft, project: api.Project, directory: str) -> api.SpecError:

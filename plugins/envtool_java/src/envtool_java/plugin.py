@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from envtool import api
-from envtool_java.kinds import Maven
-from envtool_java.language import JavaLanguage
+from envtool_java.kinds import JavaLanguage, Maven
 
 envtool_api = 1  # of docs/api-changelog.md
 

@@ -23,7 +23,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+class MavenRepository:
     """A repository with this machine's URL for it. `authorization` is the HTTP header, or ""."""
 
     url: str  # without a slash at its end
@@ -31,7 +31,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class MavenSettings:
     """What settings.xml files say. The repr has no credentials."""
 
     mirrors: tuple[tuple[str, str, str], ...] = ()  # id, mirrorOf, URL
@@ -41,7 +41,7 @@ class Settings:
     proxy: str = ""  # host of an active proxy
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
+def read_settings(environ: Mapping[str, str]) -> MavenSettings:
     """Returns the settings of this machine: those of the user come before those of the machine. Files that are not
     there or not XML are left out, as if they were empty."""
     home = environ.get("HOME", "")
@@ -56,12 +56,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return merge_settings([parse_settings(text, path, environ) for path, text in seen.items()])
 
 
-def merge_settings(several: Sequence[Settings]) -> Settings:
+def merge_settings(several: Sequence[MavenSettings]) -> MavenSettings:
     """Returns the sum of several settings, of which the first outweighs the others."""
     credentials: dict[str, str] = {}
     for settings in reversed(several):
         credentials |= settings.credentials
-    return Settings(
+    return MavenSettings(
         mirrors=tuple(mirror for settings in several for mirror in settings.mirrors),
         repositories=tuple(dict.fromkeys(item for settings in several for item in settings.repositories)),
         credentials=credentials,
@@ -70,13 +70,13 @@ def merge_settings(several: Sequence[Settings]) -> Settings:
     )
 
 
-def parse_settings(text: str, path: str, environ: Mapping[str, str]) -> Settings:
+def parse_settings(text: str, path: str, environ: Mapping[str, str]) -> MavenSettings:
     """Returns what the text of a settings.xml says; `${env.NAME}` becomes a variable of `environ`."""
     text = re.sub(r"\$\{env\.(\w+)\}", lambda match: _escape(environ.get(match[1], match[0])), text)
     try:
         root = parse_xml(text, path)
     except WrongPomError:
-        return Settings()
+        return MavenSettings()
     active = {(item.text or "").strip() for item in root.iter("activeProfile")}
     profiles = [
         profile
@@ -84,7 +84,7 @@ def parse_settings(text: str, path: str, environ: Mapping[str, str]) -> Settings
         if child_text(profile, "id") in active or child_text(profile, "activation", "activeByDefault") == "true"
     ]
     credentials, encrypted = _read_servers(root)
-    return Settings(
+    return MavenSettings(
         mirrors=tuple(
             (child_text(mirror, "id"), child_text(mirror, "mirrorOf"), child_text(mirror, "url").rstrip("/"))
             for mirror in root.iter("mirror")
@@ -118,8 +118,8 @@ def _read_servers(root: Element) -> tuple[dict[str, str], frozenset[str]]:
 
 
 def choose_repositories(
-    settings: Settings, declared: Sequence[DeclaredRepository], central: str
-) -> tuple[Repository, ...]:
+    settings: MavenSettings, declared: Sequence[DeclaredRepository], central: str
+) -> tuple[MavenRepository, ...]:
     """Returns the repositories in the order in which Maven asks them: those of settings.xml, those of the project, and
     Maven's own (`central`); each by the mirror that stands for it."""
     rows = [
@@ -127,13 +127,13 @@ def choose_repositories(
         *((item, False) for item in declared),
         (DeclaredRepository(id="central", url=central.rstrip("/")), False),
     ]
-    chosen: dict[str, Repository] = {}
+    chosen: dict[str, MavenRepository] = {}
     for item, trusted in rows:
         mirror = next((row for row in settings.mirrors if matches(row[1], item)), None)
         name, url = (mirror[0], mirror[2]) if mirror else (item.id, item.url)
         header = settings.credentials.get(name, "") if mirror or trusted else ""
         if url:
-            chosen.setdefault(url, Repository(url=url, authorization=header))
+            chosen.setdefault(url, MavenRepository(url=url, authorization=header))
     return tuple(chosen.values())
 
 

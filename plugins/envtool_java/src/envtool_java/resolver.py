@@ -19,9 +19,9 @@ from typing import Any
 
 from envtool import api
 from envtool_java import scripts
+from envtool_java.build_recorder import BuildRecorder
 from envtool_java.poms import WrongPomError, declared_repositories
-from envtool_java.recorder import Recorder
-from envtool_java.repositories import Repository, Settings, choose_repositories, read_settings
+from envtool_java.repositories import MavenRepository, MavenSettings, choose_repositories, read_settings
 
 HINT_TOOLS = (
     "add a layer that has it, such as `apt: [maven, default-jdk-headless]`, and name it in this layer's `needs`"
@@ -42,7 +42,7 @@ def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], 
     maven, java, central = inspect_stack(site)
     repositories = find_repositories(request, central, site)
     known = _known_files(request.keep)
-    recorder = Recorder(site, repositories, known)
+    recorder = BuildRecorder(site, repositories, known)
     goals = [str(goal) for goal in options.get("record", ["install"])]
     flags = [*FLAGS, *(NO_TEST if not options.get("run_tests") else ()), *map(str, options.get("arguments", []))]
     site.note(f"Maven builds the project, to record what `mvn {' '.join(goals)}` asks for")
@@ -82,7 +82,7 @@ def inspect_stack(site: api.Site) -> tuple[str, str, str]:
     return lines[0], lines[1], lines[2]
 
 
-def find_repositories(request: api.Request, central: str, site: api.Site) -> tuple[Repository, ...]:
+def find_repositories(request: api.Request, central: str, site: api.Site) -> tuple[MavenRepository, ...]:
     """Returns where this machine's Maven finds the project's artifacts. Raises ResolveError."""
     try:
         declared = declared_repositories(request.texts)
@@ -93,7 +93,7 @@ def find_repositories(request: api.Request, central: str, site: api.Site) -> tup
     return choose_repositories(settings, declared, central)
 
 
-def _check_proxy(settings: Settings, site: api.Site) -> None:
+def _check_proxy(settings: MavenSettings, site: api.Site) -> None:
     names = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     if settings.proxy and not any(os.environ.get(name) for name in names):
         site.note(f"the proxy {settings.proxy} of settings.xml is not used: set https_proxy")
@@ -121,7 +121,7 @@ def _check_tools(completed: api.Completed) -> None:
 
 
 def _build_error(
-    completed: api.Completed, recorder: Recorder, repositories: Sequence[Repository]
+    completed: api.Completed, recorder: BuildRecorder, repositories: Sequence[MavenRepository]
 ) -> api.ResolveError | api.FetchError:
     if recorder.errors:
         return recorder.errors[0]

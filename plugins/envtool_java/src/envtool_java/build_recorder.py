@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 
 if TYPE_CHECKING:
-    from envtool_java.repositories import Repository
+    from envtool_java.repositories import MavenRepository
 
 PATH = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))(?:[A-Za-z0-9._+~-]{1,200}/){2,40}[A-Za-z0-9._+~-]{1,200}$")
 CHECKSUMS = {".sha1": "sha1", ".md5": "md5", ".sha256": "sha256", ".sha512": "sha512"}
@@ -29,12 +29,12 @@ MAX_METADATA = 16 << 20  # bytes
 TIMEOUT = 600.0  # seconds that a connection may stand still
 
 
-class Recorder:
+class BuildRecorder:
     """What a container asked for: `files` is path -> (sha256, size); `metadata` the paths of maven-metadata.xml;
     `snapshots` the paths of snapshots, which cannot be pinned; `errors` why a repository did not answer."""
 
     def __init__(
-        self, site: api.Site, repositories: Sequence[Repository], known: Mapping[str, tuple[str, int]]
+        self, site: api.Site, repositories: Sequence[MavenRepository], known: Mapping[str, tuple[str, int]]
     ) -> None:
         self.files: dict[str, tuple[str, int]] = {}
         self.metadata: dict[str, bytes] = {}
@@ -140,7 +140,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, path: str, recorder: Recorder) -> None:
+    def __init__(self, path: str, recorder: BuildRecorder) -> None:
         self.recorder = recorder
         super().__init__(path, _Handler)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from envtool.api.reporting import BARE, LineReader, OutputReader, Suite
+from envtool.events import Case
+from envtool.report.test_counts.sums import MAX_CASES, agreeing
+
+if TYPE_CHECKING:
+    from envtool.events import CaseOutcome
 
 
 class Surefire(LineReader):
@@ -13,16 +19,24 @@ class Surefire(LineReader):
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
     COUNTS = r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)(?:, Flakes: \d+)?"
     LINE = re.compile(rf"(\[(?:INFO|WARNING|ERROR)\] )?{COUNTS}(, Time elapsed: .*)?$")
+    # `x.SumsTest.adds  Time elapsed: …  <<< FAILURE!`, before 3.0 `adds(x.SumsTest)  …`
+    FAILED = re.compile(
+        r"(?:\[ERROR\] )?([\w.$]+)(?:\(([\w.$]+)\)|(?:\[[^\]]{0,200}\]|\([^)]{0,200}\))?)"
+        r" +(?:-- )?Time elapsed: (\d+(?:[.,]\d+)?) s(?:ec)? +<<< (FAILURE|ERROR)!$"
+    )
     AFTER = re.compile(r"\[(INFO|WARNING|ERROR)\]")
 
     def __init__(self) -> None:
         self._classes = [0, 0, 0, 0]
         self._results = False
+        self._cases: list[Case] = []
 
     def feed_line(self, text: str) -> Suite | None:
         match = self.LINE.match(text)
         if not match:
             self._results = self._results or bool(self.RESULTS.match(text))
+            if (wrong := self.FAILED.match(text)) and len(self._cases) < MAX_CASES:
+                self._cases.append(_surefire_case(wrong))
             return None
         counts = [int(number) for number in match.groups()[1:5]]
         if match[6]:
@@ -32,12 +46,20 @@ class Surefire(LineReader):
             return None
         proven = self._results and counts == self._classes
         self._results, self._classes = False, [0, 0, 0, 0]
+        cases, self._cases = self._cases, []
         run, failed, errors, skipped = counts
         passed = run - failed - errors - skipped
-        return Suite.of(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)
+        parts = (("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped))
+        return Suite.of(*parts, proven=proven, cases=agreeing(cases, failed=failed + errors))
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
+
+
+def _surefire_case(failed: re.Match[str]) -> Case:
+    name = f"{failed[2]}.{failed[1]}" if failed[2] else failed[1]
+    outcome: CaseOutcome = "error" if failed[4] == "ERROR" else "failed"
+    return Case(id=name, outcome=outcome, seconds=float(failed[3].replace(",", ".")))
 
 
 class Rspec(LineReader):
@@ -111,7 +133,12 @@ class Phpunit(LineReader):
 
 
 READERS = (
-    OutputReader(name="Surefire", start=Surefire, begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: "),
+    OutputReader(
+        name="Surefire",
+        start=Surefire,
+        begins=r"\[(?:INFO|WARNING|ERROR)\]|Results ?:|Tests run: ",
+        contains=r" <<< (?:FAILURE|ERROR)!$",
+    ),
     OutputReader(name="RSpec", start=Rspec, begins=r"\d+ examples?, |Finished in "),
     OutputReader(
         name="PHPUnit",

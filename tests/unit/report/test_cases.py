@@ -41,6 +41,34 @@ Ran 2 tests in 0.001s
 
 FAILED (failures=1)
 """
+SUREFIRE = """\
+[INFO] Running x.ATest
+[ERROR] Tests run: 3, Failures: 1, Errors: 1, Skipped: 0, Time elapsed: 0.185 s <<< FAILURE! -- in x.ATest
+[ERROR] x.ATest.bad -- Time elapsed: 0.139 s <<< FAILURE!
+java.lang.AssertionError: no
+[ERROR] x.ATest.err -- Time elapsed: 0.002 s <<< ERROR!
+[INFO] Results:
+[ERROR] Tests run: 3, Failures: 1, Errors: 1, Skipped: 0
+"""
+SUREFIRE_2 = """\
+Running x.ATest
+Tests run: 2, Failures: 1, Errors: 0, Skipped: 0, Time elapsed: 0.1 sec <<< FAILURE!
+bad(x.ATest)  Time elapsed: 0.012 sec  <<< FAILURE!
+Results :
+Tests run: 2, Failures: 1, Errors: 0, Skipped: 0
+"""
+TAP = "TAP version 13\n1..3\nok 1 - good\nnot ok 2 - bad # twice\nok 3 - later # SKIP no network\n"
+MESON = """\
+1/3 x / good            OK              0.05s
+2/3 x / bad             FAIL            0.10s   exit status 1
+3/3 x / slow            TIMEOUT         9.00s   killed by signal 15 SIGTERM
+Ok:                 1
+Expected Fail:      0
+Fail:               1
+Unexpected Pass:    0
+Skipped:            0
+Timeout:            1
+"""
 NODE = """\
 ✔ top (1.5ms)
 ▶ suite
@@ -158,6 +186,17 @@ def case(name, outcome="failed", seconds=None, message=""):
         ),
         (NODE, [case("top", "passed", 0.0015), case("suite > inner", "failed", 0.002)]),
         (NODE_TAP, [case("suite > inner", "failed", 0.0025, "it is wrong")]),
+        (SUREFIRE, [case("x.ATest.bad", "failed", 0.139), case("x.ATest.err", "error", 0.002)]),
+        (SUREFIRE_2, [case("x.ATest.bad", "failed", 0.012)]),
+        (TAP, [case("good", "passed"), case("bad"), case("later", "skipped")]),
+        (
+            MESON,
+            [
+                case("x / good", "passed", 0.05),
+                case("x / bad", "failed", 0.1, "FAIL"),
+                case("x / slow", "failed", 9.0, "TIMEOUT"),
+            ],
+        ),
         (JEST, [case("adding › of two")]),
         (CARGO, [case("tests::one", "passed"), case("tests::slow", "skipped"), case("tests::bad")]),
         (GO, [case("example.com/x/a.TestSub", seconds=0.5)]),
@@ -172,7 +211,22 @@ def case(name, outcome="failed", seconds=None, message=""):
         (AUTOMAKE, [case("good.sh", "passed"), case("bad.sh 2 - of two")]),
         (VITEST, [case("a.test.mjs > adding > of two", message="AssertionError: expected 1 to be 2")]),
     ],
-    ids=["pytest", "unittest", "node", "node in TAP", "jest", "cargo", "go", "ctest", "automake", "vitest"],
+    ids=[
+        "pytest",
+        "unittest",
+        "node",
+        "node in TAP",
+        "surefire",
+        "surefire 2",
+        "TAP",
+        "meson",
+        "jest",
+        "cargo",
+        "go",
+        "ctest",
+        "automake",
+        "vitest",
+    ],
 )
 def test_the_tests_that_an_output_names(output, cases):
     suite = read(output)
@@ -200,7 +254,7 @@ def test_an_output_with_many_tests_names_a_bounded_number():
 @pytest.mark.parametrize(
     "line",
     ["::" * 2000, "a::b " * 800, "FAILED " + " - [" * 1000, "✖ (" * 1300, "▶" + " (1ms)" * 600, " FAIL  " * 580,
-     "ERROR: " * 580, "(a.b) ... " * 400, "  ● " * 1000, "not ok 1 - " * 370, "test_a (" * 500, "[100%]" * 680],
+     "ERROR: " * 580, "(a.b) ... " * 400, "[ERROR] a" + ".a" * 2000, "a(" * 2000, "a.b[" * 900 + " <<< ERROR!", "  ● " * 1000, "not ok 1 - " * 370, "test_a (" * 500, "[100%]" * 680],
 )  # fmt: skip
 def test_no_line_costs_much(line):
     """Each of these invites an expression to try again and again."""

@@ -105,7 +105,15 @@ def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
         name
         for name in names
         if name.startswith(
-            ("envtool_cc.", "envtool_java.", "envtool_python.", "envtool_node.", "envtool_rust.", "envtool_go.", "envtool_services.")
+            (
+                "envtool_cc.",
+                "envtool_java.",
+                "envtool_python.",
+                "envtool_node.",
+                "envtool_rust.",
+                "envtool_go.",
+                "envtool_services.",
+            )
         )
     }
     assert not {

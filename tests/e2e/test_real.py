@@ -18,6 +18,8 @@ PASSED = {
     "cjson": (r"out of (\d+)", 19),
     "go-cmp": (r"(\d+) passed\b", 19),
     "go-yaml": (r"OK: (\d+) passed", 45),
+    "commons-codec": (r"Tests run: (\d+)", 1100),
+    "commons-csv": (r"Tests run: (\d+)", 400),
     "libyaml": (r"# PASS: +(\d+)", 2),
     "npm": (r"# pass\s+(\d+)", 700),
     "psycopg": (r"Ran (\d+) tests", 740),

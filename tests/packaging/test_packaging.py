@@ -41,7 +41,15 @@ def metadata(wheel):
 
 
 def test_wheels_hold_their_package_and_nothing_else(wheels):
-    plugins = ("envtool_cc", "envtool_java", "envtool_node", "envtool_python", "envtool_rust", "envtool_go", "envtool_services")
+    plugins = (
+        "envtool_cc",
+        "envtool_java",
+        "envtool_node",
+        "envtool_python",
+        "envtool_rust",
+        "envtool_go",
+        "envtool_services",
+    )
     packages = {"envtool_core": "envtool", **{name: name for name in plugins}}
     assert set(wheels) == set(packages)
     for distribution, package in packages.items():

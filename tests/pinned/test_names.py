@@ -26,7 +26,15 @@ pytestmark = pytest.mark.any_caller
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "envtool", *sorted(ROOT.glob("plugins/*/src")))
-PLUGINS = ("envtool-cc", "envtool-java", "envtool-node", "envtool-python", "envtool-rust", "envtool-go", "envtool-services")
+PLUGINS = (
+    "envtool-cc",
+    "envtool-java",
+    "envtool-node",
+    "envtool-python",
+    "envtool-rust",
+    "envtool-go",
+    "envtool-services",
+)
 
 
 def sources():

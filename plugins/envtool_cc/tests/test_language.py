@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from envtool_cc.build_files import READERS, needed_packages, unknown_requirements
 from envtool_cc.detection import detect
-from envtool_cc.language import CcLanguage
+from envtool_cc.kinds import CcLanguage
 
 from envtool import api, testing
 

@@ -3,8 +3,8 @@
 build_files      What CMakeLists.txt, meson.build, configure.ac and Makefile say about a project
 debian_packages  Debian's packages of pkg-config modules, CMake packages, headers, libraries and programs
 detection        What `envtool init` writes for a project
-kinds            The layer kind `cc`: variables for compiler, sanitizers and ccache
-language         `language: cc`: a project's build files as layers
+kinds            `language: cc`; the layer kind `cc`: variables for compiler, sanitizers and ccache
+language         A project's build files as layers
 missing          What the output of a failed build says is missing, and the packages that have it
 plugin           The hooks that add all of this to envtool
 """

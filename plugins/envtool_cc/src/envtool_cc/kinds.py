@@ -1,7 +1,7 @@
-"""The layer kind `cc`: which compiler builds find, with which sanitizers, and whether ccache is in front of it.
+"""`language: cc`, and the layer kind `cc`: compiler, sanitizers and ccache of builds.
 
-It writes no file: it sets the variables that CMake, Meson, configure and make read. A pinned toolchain (a compiler of
-an exact version, from elsewhere than the base) will be files of this layer, with its directory in PATH.
+The kind writes no file: it sets the variables that CMake, Meson, configure and make read. A pinned toolchain (a
+compiler of an exact version, from elsewhere than the base) will be files of this layer, with its directory in PATH.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ HALT = {
     "leak": ("LSAN_OPTIONS", "exitcode=23"),
     "thread": ("TSAN_OPTIONS", "halt_on_error=1"),
     "undefined": ("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1"),
+}
+
+
+SYSTEMS = ("cmake", "meson", "autotools", "make")
+_PACKAGE: api.Json = {
+    "type": "string",
+    "pattern": r"^[a-z0-9][a-z0-9+.-]*(=[A-Za-z0-9.+:~-]+)?$",
+    "errorMessage": "the name of a Debian package, as in libssl-dev",
 }
 
 
@@ -77,6 +85,37 @@ class Cc(api.Kind):
         word = f"{' and '.join(names)} sanitizer{'s' if len(names) > 1 else ''}" if names else ""
         cached = "ccache" if options.get("ccache") else ""
         return ", ".join(filter(None, [str(options.get("compiler", "")), word, cached]))
+
+
+class CcLanguage(api.Language):
+    """An env that builds and tests a project of C or C++."""
+
+    name: ClassVar[str] = "cc"
+    options: ClassVar[Mapping[str, api.Json]] = {
+        "directory": {
+            "type": "string",
+            "minLength": 1,
+            "description": "where the build files are (default: beside the spec)",
+        },
+        "system": {
+            "enum": [*SYSTEMS],
+            "description": "the build system, whose tools the env gets (default: by the project's build files)",
+        },
+        "packages": {
+            "type": "array",
+            "items": _PACKAGE,
+            "uniqueItems": True,
+            "description": "Debian packages beside those that the build files name, as in `[libssl-dev]`",
+        },
+        **OPTIONS,
+    }
+
+    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+        """Returns the compiler, the build tools and the libraries as an apt layer, if the base is Debian, and the
+        variables of a compiler, sanitizers and ccache. Raises SpecError if the project has no build files."""
+        from envtool_cc.language import language_layers
+
+        return language_layers(env, project, tuple(OPTIONS))
 
 
 def sanitizers(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,58 +3,25 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
-from typing import ClassVar
 
 from envtool import api
-from envtool_cc.kinds import OPTIONS
 
-SYSTEMS = ("cmake", "meson", "autotools", "make")
 FILES = "CMakeLists.txt, meson.build, configure.ac, configure or Makefile"
-_PACKAGE: api.Json = {
-    "type": "string",
-    "pattern": r"^[a-z0-9][a-z0-9+.-]*(=[A-Za-z0-9.+:~-]+)?$",
-    "errorMessage": "the name of a Debian package, as in libssl-dev",
-}
 
 
-class CcLanguage(api.Language):
-    """An env that builds and tests a project of C or C++."""
-
-    name: ClassVar[str] = "cc"
-    options: ClassVar[Mapping[str, api.Json]] = {
-        "directory": {
-            "type": "string",
-            "minLength": 1,
-            "description": "where the build files are (default: beside the spec)",
-        },
-        "system": {
-            "enum": [*SYSTEMS],
-            "description": "the build system, whose tools the env gets (default: by the project's build files)",
-        },
-        "packages": {
-            "type": "array",
-            "items": _PACKAGE,
-            "uniqueItems": True,
-            "description": "Debian packages beside those that the build files name, as in `[libssl-dev]`",
-        },
-        **OPTIONS,
-    }
-
-    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-        """Returns the compiler, the build tools and the libraries as an apt layer, if the base is Debian, and the
-        variables of a compiler, sanitizers and ccache. Raises SpecError if the project has no build files."""
-        used_names = {*env.layer_names, *env.above}
-        packages = apt_packages(env, project)
-        drafts: list[api.LayerDraft] = []
-        if packages:
-            name = _choose_name("c-tools", used_names)
-            drafts.append(api.LayerDraft(name=name, kind="apt", options=[*packages], after=False))
-        options = {key: env.options[key] for key in OPTIONS if key in env.options}
-        if options:
-            name = _choose_name("c-compiler", used_names)
-            drafts.append(api.LayerDraft(name=name, kind="cc", options=options, after=False))
-        return tuple(drafts)
+def language_layers(env: api.EnvDraft, project: api.Project, keys: tuple[str, ...]) -> tuple[api.LayerDraft, ...]:
+    """See kinds.CcLanguage. `keys` are the keys of the env that become options of the layer `cc`."""
+    used_names = {*env.layer_names, *env.above}
+    packages = apt_packages(env, project)
+    drafts: list[api.LayerDraft] = []
+    if packages:
+        name = _choose_name("c-tools", used_names)
+        drafts.append(api.LayerDraft(name=name, kind="apt", options=[*packages], after=False))
+    options = {key: env.options[key] for key in keys if key in env.options}
+    if options:
+        name = _choose_name("c-compiler", used_names)
+        drafts.append(api.LayerDraft(name=name, kind="cc", options=options, after=False))
+    return tuple(drafts)
 
 
 def apt_packages(env: api.EnvDraft, project: api.Project) -> tuple[str, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool import api
-from envtool_cc.kinds import Cc
-from envtool_cc.language import CcLanguage
+from envtool_cc.kinds import Cc, CcLanguage
 
 if TYPE_CHECKING:
     from envtool.api import FailedTask

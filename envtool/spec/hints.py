@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.spec.node import Problems, YamlNode
 
-MAX_LISTED = 40  # keys that a hint lists if none is similar
+MAX_LISTED = 60  # keys that a hint lists if none is similar
 _OPEN = "…"  # stands for a value that has no example
 _SHORT = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")  # a sha256 in an example is shortened: nobody copies it
 

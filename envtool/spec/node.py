@@ -180,7 +180,7 @@ class Problems:
         name: str,
         known: Mapping[str, YamlNode | None] | Iterable[str],
         prefix: str = "did you mean",
-        listed: int = 12,
+        listed: int = 24,
     ) -> str:
         """Returns a hint with the known name that is most like `name`, and its position if it has one; else a list of
         the known names if there are at most `listed`; else ""."""

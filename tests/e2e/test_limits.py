@@ -135,7 +135,7 @@ def test_a_full_disk_is_no_success_whatever_the_commands_make_of_it(place):
 def test_what_keeps_within_its_limits_passes(place):
     place.task(
         "for number in 1 2 3 4 5 6 7 8; do sleep 0.25; echo $number; done\n"
-        "head -c 4000000 /dev/zero > /tmp/some\npython3 -c 'import time; lump = bytearray(30 << 20); time.sleep(1.5)'",
+        "head -c 4000000 /dev/zero > /tmp/some\npython3 -c 'import time; lump = bytearray(30 << 20)\nfor _ in range(5): print(time.sleep(0.3), flush=True)'",
         options="limits: {memory: 128M, cpus: 1, pids: 20, disk: 8M, files: 100, time: 60s, idle: 1s, enforce: try}",
     )
     done = place.envtool("test", "--json")

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.e2e
 
 SHA = "0" * 64
 TASK = "tasks: {test: 'head -c 9999 /got /got/* /layer victim 2>/dev/null; true'}"
+CARGO = '[package]\nname = "p"\nversion = "1.0.0"\n\n[dependencies]\nsemver = "1"\n'
+GO = "module example.org/p\n\ngo 1.19\n"
+POM = "<project><modelVersion>4.0.0</modelVersion><groupId>p</groupId><artifactId>p</artifactId><version>1</version></project>\n"
 PROJECT = '[project]\nname = "p"\nversion = "1"\ndependencies = []\n'
 
 
@@ -70,10 +73,20 @@ NAMED = {
     "npm lockfile": lambda ref, top: layer("{{npm: {{lockfile: '{ref}'}}}}")(ref, top) | {"package.json": "{}"},
     "npm inputs": lambda ref, top: layer("{{npm: {{inputs: ['{ref}']}}}}")(ref, top) | {"package.json": "{}"},
     "npm directory": layer("{{npm: {{directory: '{ref}'}}}}"),
+    "cargo directory": layer("{{cargo: {{directory: '{ref}'}}}}"),
+    "cargo manifests": lambda ref, top: layer("{{cargo: {{manifests: ['{ref}']}}}}")(ref, top) | {"Cargo.toml": CARGO},
+    "go directory": layer("{{go: {{directory: '{ref}'}}}}"),
+    "go workspace": lambda ref, top: layer("{{go: {{workspace: ['{ref}']}}}}")(ref, top) | {"go.mod": GO},
+    "maven directory": layer("{{maven: {{directory: '{ref}'}}}}"),
+    "maven poms": lambda ref, top: layer("{{maven: {{poms: ['{ref}']}}}}")(ref, top) | {"pom.xml": POM},
 }  # fmt: skip
 PLAIN = {"envtool.yaml": f"envs: {{unit: {{{TASK}}}}}\n"}
 PYTHON = {"envtool.yaml": f"envs: {{unit: {{language: python, {TASK}}}}}\n"}
 NODE = {"envtool.yaml": f"envs: {{unit: {{language: node, {TASK}}}}}\n"}
+RUST = {"envtool.yaml": f"envs: {{unit: {{language: rust, {TASK}}}}}\n"}
+GOLANG = {"envtool.yaml": f"envs: {{unit: {{language: go, {TASK}}}}}\n"}
+JAVA = {"envtool.yaml": f"envs: {{unit: {{language: java, {TASK}}}}}\n"}
+CC = {"envtool.yaml": f"envs: {{unit: {{language: cc, {TASK}}}}}\n"}
 LOOKED_FOR = {
     "envtool.yaml": {},
     "envtool.lock": PLAIN,
@@ -87,6 +100,15 @@ LOOKED_FOR = {
     "package.json": NODE,
     "package-lock.json": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
     ".npmrc": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
+    "Cargo.toml": RUST,
+    "Cargo.lock": {**RUST, "Cargo.toml": CARGO},
+    ".cargo/config.toml": {**RUST, "Cargo.toml": CARGO, ".cargo/x": ""},
+    "go.mod": GOLANG,
+    "go.sum": {**GOLANG, "go.mod": GO},
+    "go.work": {**GOLANG, "go.mod": GO},
+    "pom.xml": JAVA,
+    "CMakeLists.txt": CC,
+    "configure.ac": CC,
 }
 
 
@@ -244,6 +266,8 @@ COVERED = {
     "pip.requirements": "requirements", "pip.constraints": "constraints", "pip.inputs": "pip inputs",
     "pip.reads": "pip inputs", "python-project.files": "python-project", "python-project.inputs": "pip inputs",
     "python-project.names": "python-project", "python-project.root": "python-project", "pip.sources.*": "pip sources",
+    "cargo.directory": "cargo directory", "cargo.manifests": "cargo manifests", "go.directory": "go directory",
+    "go.workspace": "go workspace", "maven.directory": "maven directory", "maven.poms": "maven poms",
     "npm.lockfile": "npm lockfile", "npm.inputs": "npm inputs", "npm.directory": "npm directory", "run.inputs": "inputs",
 }  # fmt: skip
 NO_PATH = {
@@ -257,7 +281,11 @@ NO_PATH = {
     "pip.python": "in the container", "pip.path": "in the container", "pip.version": "", "python-project.install": "",
     "python-project.build": "a digest", "python-project.python": "in the container", "python-project.path": "in the container",
     "python-project.version": "", "npm.node": "in the container", "npm.omit": "", "sdist.name": "", "sdist.version": "",
-    "sdist.sha256": "", "sdist.to": "in the container",
+    "sdist.sha256": "", "sdist.to": "in the container", "cargo.cargo": "in the container", "crate.name": "", "crate.version": "",
+    "crate.sha256": "", "crate.to": "in the container", "go.go": "in the container", "go-module.module": "", "go-module.sum": "",
+    "go-module.to": "in the container", "go-module.version": "", "maven.arguments": "options", "maven.record": "goals",
+    "maven.source": "in the container", "cc.compiler": "", "cc.sanitize": "", "deb-src.name": "", "deb-src.suite": "a suite",
+    "deb-src.to": "in the container", "deb-src.version": "",
     "run.secrets": "names of secrets, which the caller gives: hostile/test_secrets.py",
 }  # fmt: skip
 

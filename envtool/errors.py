@@ -41,10 +41,13 @@ def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def near_name_hint(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The hint for a name that means nothing: the nearest of the `known` names, else `otherwise`, else the first."""
+    """The hint for a name that means nothing: the nearest of the `known` names, else `otherwise`, else the first;
+    empty without any."""
     names = [*dict.fromkeys(known)]
     close = closest_name(name, names)
-    return f"did you mean `{close}`?" if close else otherwise or f"there are {', '.join(names[:12])}"
+    if close:
+        return f"did you mean `{close}`?"
+    return otherwise or (f"there are {', '.join(names[:12])}" if names else "")
 
 
 class EnvtoolError(Exception):

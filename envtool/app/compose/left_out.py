@@ -71,7 +71,9 @@ SERVICE_KEYS: dict[str, KeyMeaning] = {
     "pid": _left_out(_OWN, "run the processes in one service"),
     "uts": _left_out(_OWN),
     "sysctls": _left_out(_KERNEL, "a program that asks for it has a setting of its own, as a rule"),
-    "ulimits": _left_out("the limits are those of the caller", "`ulimit` in the caller's shell, or in `command`"),
+    "ulimits": _left_out(
+        "the limits are those of the caller", "write them into the spec, as in `limits: {files: 4096, pids: 100}`"
+    ),
     "shm_size": _left_out("/dev/shm is in memory, without a limit of its own"),
     "group_add": _left_out("a service has the groups that its /etc/passwd and /etc/group give its user"),
     "volumes_from": _left_out("each service has files of its own", "give both services the same layers"),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
 _SYSTEM = ("/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys")  # new in each container: no layer is seen there
 _LIVE = "a copy as of its start: what it writes there is dropped at its end"
-_NO_SECRET = "copy the file to another path by a layer, or give its value as a variable"  # noqa: S105
+_DECLARE = (
+    "write `secrets: {{{name}: {options}}}` at the top and `secrets: [{name}]` in the service; the caller gives the"
+    " value: `--allow-secret {name}=file:PATH`"
+)
 
 
 class VolumeMount(NamedTuple):
@@ -179,5 +182,6 @@ def _secrets(state: ImportState, service: YamlNode) -> list[Json]:
                 layers.append(layer)
             continue
         at = target if target.startswith("/") else f"/run/secrets/{target or name}"
-        state.note(node, "secrets", "left-out", f"the secret `{name}` is not at {at}", _NO_SECRET)
+        hint = _DECLARE.format(name=name, options="{}" if at == f"/run/secrets/{name}" else f"{{target: {at}}}")
+        state.note(node, "secrets", "left-out", f"the secret `{name}` is not at {at}", hint)
     return layers

@@ -336,6 +336,9 @@ secrets: {token: {file: ./token.txt}}
         {"copy": {"from": "token.txt", "to": "/etc/token"}},
     ]
     assert taken.said("left-out") == ["13:52 secrets: the secret `token` is not at /run/secrets/token"]
+    [note] = [note for note in taken.notes if note.effect == "left-out"]
+    assert "`secrets: {token: {}}` at the top" in note.hint
+    assert "`--allow-secret token=file:PATH`" in note.hint
     assert "11:9 volumes: `.` at /app is a copy as of its start: what it writes there is dropped at its end" in taken.said("changed")  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def test_a_name_that_nothing_has_is_told_all_the_same():
     for known, hint, told in (
         (["python", "deps"], "", "did you mean `python`?"),
         (["deps"], "", "there are deps"),
-        ([], "", "there are "),
+        ([], "", ""),
         (["deps"], "see `envtool list`", "see `envtool list`"),
         ([f"{n:03}" for n in range(99)], "", f"there are {', '.join(f'{n:03}' for n in range(12))}"),
     ):

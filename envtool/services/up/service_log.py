@@ -149,8 +149,10 @@ class LogReader:
     def _is_wanted(self, line: LogLine) -> bool:
         if not self._names or line.replica in self._names or line.service in self._names:
             return True
-        name = line.text.partition(" ")[0].rstrip(":") if line.replica == MANAGER else ""  # the line is about this one
-        return name in self._names or name.rpartition("-")[0] in self._names
+        if line.replica != MANAGER:
+            return False
+        name, _, text = line.text.partition(" ")  # how one of them ended is seen beside what it printed
+        return text.startswith(("ended", "did not end")) and not self._names.isdisjoint((name, name.rpartition("-")[0]))
 
     def _open(self) -> bool:
         try:

@@ -221,7 +221,7 @@ def test_a_proxy_with_another_module_than_go_sum_is_refused(tmp_path):
         ({"go.mod": MOD}, ["go.sum has no hash of example.org/A", "go mod tidy"]),
         ({**FILES, "go.sum": A_SUMS}, ["go.sum has no hash of example.org/b"]),
         ({**FILES, "go.mod": "require (\n"}, ["has no end", "go.mod:1"]),
-        ({**FILES, "go.sum": "x\n"}, ["go.sum: a line", "go.sum:1"]),
+        ({**FILES, "go.sum": "x\n"}, ["a line has no module", "go.sum:1"]),
     ],
 )
 def test_files_that_are_wrong_are_named(site, files, why):

@@ -100,7 +100,7 @@ def test_detection(files, suite, task):
     [
         ({"go.mod": "module a\n\ngo 1.99\n"}, "go.mod, which wants Go 1.99: Debian trixie has 1.24"),
         ({"go.mod": WITH}, "there is no go.sum"),
-        ({"go.mod": "module a\ngo x\n"}, "go.mod:2: go.mod: `go x` is no version of Go"),
+        ({"go.mod": "module a\ngo x\n"}, "go.mod:2: `go x` is no version of Go"),
         ({"go.work": "use ./b\n"}, "uses b, where there is no go.mod"),
     ],
 )

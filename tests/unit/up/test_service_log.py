@@ -39,14 +39,15 @@ def test_lines_of_several_replicas(log, tmp_path):
     assert texts(tmp_path, (), 0) == []
 
 
-def test_the_managers_lines_about_a_service_are_of_its_log(log, tmp_path):
+def test_how_a_replica_ended_is_in_its_log(log, tmp_path):
     log.feed("api-1", b"boom\n")
     log.note("api-1 ended with 1, and starts again (1)")
-    log.note("db: replaced (command)")
+    log.note("api-1 is ready")
+    log.note("db-1 did not end within its grace, and was killed")
     log.note("stopped")
     assert texts(tmp_path, ["api"]) == [("api-1", "boom"), ("envtool", "api-1 ended with 1, and starts again (1)")]
     assert texts(tmp_path, ["api-1"]) == texts(tmp_path, ["api"])
-    assert texts(tmp_path, ["db"]) == [("envtool", "db: replaced (command)")]
+    assert texts(tmp_path, ["db"]) == [("envtool", "db-1 did not end within its grace, and was killed")]
 
 
 def test_long_lines_are_several(log, tmp_path):

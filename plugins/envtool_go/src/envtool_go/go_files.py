@@ -68,7 +68,7 @@ def parse_go_file(text: str, file: str) -> GoFile:
         elif verb == "go" and len(arguments) == 1:
             version = re.match(r"1\.(\d{1,4})(?:\D|$)", arguments[0])
             if not version:
-                raise GoFileError(f"{file}: `go {arguments[0][:40]}` is no version of Go", file=file, line=line)
+                raise GoFileError(f"`go {arguments[0][:40]}` is no version of Go", file=file, line=line)
             minor = int(version[1])
         elif verb == "require" and len(arguments) == 2:
             requires.append(_module(arguments, file, line))
@@ -77,11 +77,11 @@ def parse_go_file(text: str, file: str) -> GoFile:
         elif verb == "replace" and "=>" in arguments:
             old, new = arguments[: arguments.index("=>")], arguments[arguments.index("=>") + 1 :]
             if len(old) not in (1, 2) or len(new) not in (1, 2):
-                raise GoFileError(f"{file}: a `replace` that is not complete", file=file, line=line)
+                raise GoFileError("a `replace` that is not complete", file=file, line=line)
             key = _module(old, file, line) if len(old) == 2 else ModuleVersion(_path(old[0], file, line), "")
             replaced[key] = _module(new, file, line) if len(new) == 2 else None
         elif verb in ("module", "go", "require", "use", "replace"):
-            raise GoFileError(f"{file}: `{' '.join(words)[:60]}` is not complete", file=file, line=line)
+            raise GoFileError(f"`{' '.join(words)[:60]}` is not complete", file=file, line=line)
     return GoFile(module=module, minor=minor, requires=tuple(requires), replaced=replaced, uses=tuple(uses))
 
 
@@ -103,7 +103,7 @@ def _directives(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
         else:
             yield line, words
     if block:
-        raise GoFileError(f"{file}: `{block} (` has no end", file=file, line=max(text.count("\n"), 1))
+        raise GoFileError(f"`{block} (` has no end", file=file, line=max(text.count("\n"), 1))
 
 
 def _unquote(token: str, file: str, line: int) -> str:
@@ -112,19 +112,19 @@ def _unquote(token: str, file: str, line: int) -> str:
     if token[0] != '"':
         return token
     if "\\" in token:
-        raise GoFileError(f"{file}: a quoted word with an escape is not supported", file=file, line=line)
+        raise GoFileError("a quoted word with an escape is not supported", file=file, line=line)
     return token[1:-1]
 
 
 def _path(word: str, file: str, line: int) -> str:
     if not _PATH.fullmatch(word):
-        raise GoFileError(f"{file}: `{word[:80]}` is no path of a module", file=file, line=line)
+        raise GoFileError(f"`{word[:80]}` is no path of a module", file=file, line=line)
     return word
 
 
 def _module(words: list[str], file: str, line: int) -> ModuleVersion:
     if not _VERSION.fullmatch(words[1]):
-        raise GoFileError(f"{file}: `{words[1][:80]}` is no version of a module", file=file, line=line)
+        raise GoFileError(f"`{words[1][:80]}` is no version of a module", file=file, line=line)
     return ModuleVersion(_path(words[0], file, line), words[1])
 
 
@@ -138,15 +138,15 @@ def parse_sums(text: str, file: str) -> tuple[dict[ModuleVersion, str], dict[Mod
         if not words:
             continue
         if len(words) != 3:
-            raise GoFileError(f"{file}: a line has no module, version and hash", file=file, line=line)
+            raise GoFileError("a line has no module, version and hash", file=file, line=line)
         if not words[2].startswith("h1:"):
             continue
         if not _SUM.fullmatch(words[2]):
-            raise GoFileError(f"{file}: `{words[2][:60]}` is no h1: hash", file=file, line=line)
+            raise GoFileError(f"`{words[2][:60]}` is no h1: hash", file=file, line=line)
         hashes = manifests if words[1].endswith("/go.mod") else archives
         module = _module([words[0], words[1].removesuffix("/go.mod")], file, line)
         if hashes.setdefault(module, words[2]) != words[2]:
-            raise GoFileError(f"{file}: two hashes of {module.path} {module.version}", file=file, line=line)
+            raise GoFileError(f"two hashes of {module.path} {module.version}", file=file, line=line)
     return archives, manifests
 
 

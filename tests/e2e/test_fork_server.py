@@ -319,6 +319,7 @@ for user in ("user", "root"):
         text = os.pread(log, 1 << 20, 0).decode()
         text = re.sub(r"^\d+ \d+ \d+:\d+ ", "mount ", text, flags=re.M)  # numbers of mounts
         text = re.sub(r"(Vm|Rss|.*ctxt_switches|.*allowed).*\n|pipe:\S+|\w\w\w +\d+ \d\d:\d\d|size=\S+?,", "", text)
+        text = re.sub(r"^(fe80\S+ .* )c0( +lo)$", r"\g<1>80\2", text, flags=re.M)  # IFA_F_TENTATIVE: for a moment
         lines = sorted(" ".join(line.split()) for line in text.splitlines())
         answers.append((alone, ended.status, ended.network_tried, lines))
 server.close()

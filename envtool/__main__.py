@@ -4,7 +4,6 @@ line."""
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` takes 2 ms for its enumerations
-import _thread
 import gc
 import os
 import sys
@@ -57,7 +56,7 @@ def main() -> int:
     gc.set_threshold(200_000, 20, 20)
     gc.enable()
     status = run(arguments)
-    if _thread._count():  # noqa: SLF001 - threading does not count those that start, or that _thread started
+    if _has_threads():
         _end_process(status)
     gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway
     return status
@@ -68,6 +67,15 @@ def _end_at_interrupt() -> None:
     the lock of a module taken, for which a thread of the services would wait for ever."""
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def _has_threads() -> bool:
+    """Whether this process has any thread but this one, by the kernel's count: Python counts a thread only once it has
+    had the interpreter lock, and no more from some steps before its end on."""
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:  # no /proc, or no descriptor left
+        return True
 
 
 def _end_process(status: int) -> NoReturn:

@@ -488,6 +488,29 @@ raise SystemExit("it returned")
 """
 
 
+STARTING = """
+import _thread, sys
+from envtool import __main__ as command
+from envtool.cli import main
+
+def run(arguments):
+    sys.setswitchinterval(1000)  # so the thread that starts does not get the interpreter lock, and is not counted
+    for _ in range(8):
+        _thread.start_new_thread(int, ())
+    assert not _thread._count()
+    return 7
+
+main.main = run
+command.main()
+raise SystemExit("it returned")
+"""
+
+
+def test_a_thread_that_starts_counts():
+    done = subprocess.run([sys.executable, "-c", STARTING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
 def test_the_process_ends_with_its_status_whatever_daemon_threads_do():
     ended = [
         subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)

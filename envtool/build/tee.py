@@ -102,7 +102,7 @@ class Tee:
         return self._reader >= 0 and bool(chunk)
 
     def _attempt(self, function: Callable[..., None], *arguments: bytes) -> None:
-        """Calls a function. If that fails, as on a full disk, nothing more is received: who writes then is told so."""
+        """Calls a function. If that fails, as on a full disk, nothing more is received, and the writer gets EPIPE."""
         try:
             function(*arguments)
         except Exception:

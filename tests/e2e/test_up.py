@@ -586,6 +586,7 @@ def test_the_services_outlive_who_started_them(up):
     up.until(lambda: services(up).get("slow", {}).get("replicas", [{}])[0].get("state") == "ready", "it is ready")
 
 
+@pytest.mark.one_caller
 def test_down_ends_one_that_hangs(up):
     write(up, worker(up))
     assert up.envtool("up", "-d").status == 0

@@ -22,7 +22,7 @@ def finish_sources(document: dict[str, Any]) -> None:
 
     `document`: "crates": [[directory, sha256 of the crate's file]], "git": directory of packages from git or "",
     "directories": [paths], "config": text, "lock": text or "". Cargo checks `package` of the checksums against
-    Cargo.lock. It is told no hashes of single files: envtool has checked the whole.
+    Cargo.lock. The hashes of single files are left out: envtool has checked the whole file of the crate.
     """
     for directory in document["directories"]:
         os.makedirs(directory, exist_ok=True)

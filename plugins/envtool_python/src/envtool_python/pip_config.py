@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -126,10 +127,25 @@ def _bind_of(location: str) -> Iterable[api.Bind]:
         yield api.Bind(source=os.path.realpath(path), target=path)
 
 
+class _HostConfig:
+    """The host's configuration, read when the first layer of a run needs it; other layers wait for that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._config: PipConfig | None = None
+
+    def read(self) -> PipConfig:
+        """Raises ResolveError if the host's pip fails."""
+        with self._lock:
+            if self._config is None:
+                self._config = config_for_options(parse_config_list(run_host_pip("config", "list")))
+            return self._config
+
+
 def read_index(site: api.Site) -> PipConfig:
-    """Reads the host's configuration as its own pip does, and allows fetches of its file: URLs. Raises ResolveError if
-    pip fails."""
-    index = config_for_options(parse_config_list(run_host_pip("config", "list")))
+    """Reads the host's configuration as its own pip does, once for a run, and allows fetches of its file: URLs. Raises
+    ResolveError if pip fails."""
+    index = site.shared("pip: its configuration", _HostConfig).read()
     for bind in index.binds:
         for location in (bind.source, bind.target):
             site.own(location)

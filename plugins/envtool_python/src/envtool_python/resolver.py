@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,13 @@ class Resolver:
         self.python = python
         self.base_kind = base_kind  # for hints
         self.venv = venv
-        self.index: PipConfig = with_replacement_index(read_index(site), index)
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}  # positions of requirements for errors: PipRequest.places
         self.info: dict[str, Any] = {}
-        self.info = self.run_agent("info", {"venv": venv}, network=False)
+        with ThreadPoolExecutor(1) as pool:  # the host's pip takes longer to start than the container
+            configured = pool.submit(read_index, site)
+            self.info = self.run_agent("info", {"venv": venv}, network=False)
+            self.index: PipConfig = with_replacement_index(configured.result(), index)
         self.pip = self.add(self._pip())
         self.pip_bind = self._bind(self.pip)
 

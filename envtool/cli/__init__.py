@@ -14,6 +14,7 @@ doctor           `envtool doctor`
 down             `envtool down [SERVICE...]`
 exec             `envtool exec ENV -- CMD…`
 export           `envtool export`
+fast_junit       `--junit` of an unchanged `test`
 fastpath         the fast paths of `exec`, `test`, `build` and `run TASK`
 fetch            `envtool fetch`
 gc               `envtool gc`

@@ -22,7 +22,8 @@ adds `envtool requirements ENV`: the Python packages of an env as a requirement 
 ## Reports
 
 `--report FORMAT=FILE` writes how the tasks of a run ended, also after an interrupt; it may be repeated. The formats are
-`junit` (`--junit FILE` is the same), `markdown`, and those of plugins. `markdown` is a table of all tasks, with the
+`junit` (`--junit FILE` is the same), `markdown`, and those of plugins. `junit` has each task, and each test that its
+output names ([json.md](json.md) has the details). `markdown` is a table of all tasks, with the
 tests that failed by name and the end of the output of each task that failed. In GitHub Actions,
 `envtool test --report "markdown=$GITHUB_STEP_SUMMARY"` shows it on the page of the run; the report takes the place of
 what the step wrote to that file before.

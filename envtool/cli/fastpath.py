@@ -231,7 +231,10 @@ def try_task(arguments: list[str]) -> int | None:
         if not unchanged or not fast_test.leave_evidence(plan):
             return None
         if parsed.junit:
-            _write_junit(parsed.junit, plan)
+            from envtool.cli import fast_junit
+
+            if not fast_junit.write(parsed.junit, plan):
+                return None
     except OSError:  # the long path reports it
         return None
     seconds = time.monotonic() - started
@@ -290,20 +293,6 @@ def start_network(spec: str) -> None:
         pass
     finally:
         os.close(file)
-
-
-def _write_junit(path: str, plan: dict[str, Any]) -> None:
-    """Write the JUnit report of the results in a plan. Raises OSError."""
-    from envtool.fs import beneath
-    from envtool.report import junit, recorder
-
-    run = recorder.Recorder()
-    for row in plan["rows"]:
-        run.add_unchanged(
-            row["env"], row["task"], since=row["since"], seconds=row["seconds"], host=row["host"], log=row["log"],
-            usage=row["usage"],
-        )  # fmt: skip
-    recorder.write_file(path, junit.junit_xml(run.report()), beneath.current_project() or plan["root"])
 
 
 def _print_json(plan: dict[str, Any], seconds: float) -> int | None:

@@ -6,6 +6,7 @@ formatting       One line of a report: finished, running and total
 hooks            Registers readers of output and formats of reports, as a plugin does
 json_lines       `--json`: one object a line
 junit            JUnit XML for CI systems
+junit_cases      The tests of a task as testcases of JUnit XML
 line_buffer      Output of several tasks or builds as whole lines with prefixes
 markdown         A report in Markdown, for summary pages of CI systems
 plain            The display for pipes, CI, dumb terminals and -q

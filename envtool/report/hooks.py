@@ -16,7 +16,7 @@ def envtool_output_readers() -> list[api.OutputReader]:
 @api.hook
 def envtool_report_formats() -> list[api.ReportFormat]:
     return [
-        api.ReportFormat(name="junit", write=_write_junit),
+        api.ReportFormat(name="junit", write=_write_junit, counts_tests=True),
         api.ReportFormat(name="markdown", write=_write_markdown, counts_tests=True),
     ]
 

@@ -1,20 +1,20 @@
-"""JUnit XML, as CI systems read it: a testsuite for each env, a testcase for each task.
+"""JUnit XML, as CI systems read it: a testsuite for each env with a testcase for each task, and a testsuite for each
+task whose output names its tests.
 
 junitparser writes the attributes with counts; it is imported when the report is written.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from envtool.report.junit_cases import choose_cases, make_testcases, replace_invalid
+
 if TYPE_CHECKING:
-    from junitparser import TestCase
+    from junitparser import TestCase, TestSuite
 
-    from envtool.events import Report, ReportedAttempt, ReportedTask
-
-_INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+    from envtool.events import Case, Report, ReportedAttempt, ReportedTask
 
 
 def junit_xml(report: Report) -> bytes:
@@ -22,16 +22,21 @@ def junit_xml(report: Report) -> bytes:
     from junitparser import JUnitXml, TestSuite
 
     document = JUnitXml("envtool")
+    chosen = choose_cases(report.tasks)
     for env in dict.fromkeys(task.env for task in report.tasks):
-        suite = TestSuite(_replace_invalid(env))
-        tasks = [task for task in report.tasks if task.env == env]
+        suite = TestSuite(replace_invalid(env))
+        numbered = [(number, task) for number, task in enumerate(report.tasks) if task.env == env]
+        tasks = [task for _, task in numbered]
         suite.timestamp = datetime.fromtimestamp(min(task.started for task in tasks), UTC).isoformat("T", "seconds")
         for task in tasks:
             if task.outcome == "cached":  # the suite says when and where its task really ran
                 suite.add_property("envtool.unchanged_since", suite.timestamp)
-                suite.add_property("envtool.ran_on", _replace_invalid(task.host))
+                suite.add_property("envtool.ran_on", replace_invalid(task.host))
         suite.add_testcases([_make_testcase(task) for task in tasks])
         document.add_testsuite(suite)
+        for number, task in numbered:
+            if chosen[number]:
+                document.add_testsuite(_make_suite_of_tests(task, chosen[number]))
     document.update_statistics()  # type: ignore[no-untyped-call]
     xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
     return xml
@@ -40,22 +45,46 @@ def junit_xml(report: Report) -> bytes:
 def _make_testcase(task: ReportedTask) -> TestCase:
     from junitparser import Error, Failure, Properties, Property, Skipped, TestCase
 
-    testcase = TestCase(_replace_invalid(task.task), classname=_replace_invalid(task.env), time=round(task.seconds, 3))
+    testcase = TestCase(replace_invalid(task.task), classname=replace_invalid(task.env), time=round(task.seconds, 3))
     if task.outcome in ("failed", "timeout"):
-        testcase.result = [Failure(_replace_invalid(task.message or task.outcome), task.outcome)]
+        testcase.result = [Failure(replace_invalid(task.message or task.outcome), task.outcome)]
     elif task.outcome in ("error", "interrupted"):
-        testcase.result = [Error(_replace_invalid(task.message or task.outcome), task.outcome)]
+        testcase.result = [Error(replace_invalid(task.message or task.outcome), task.outcome)]
     elif task.outcome == "skipped":
-        testcase.result = [Skipped(_replace_invalid(task.message or "not run"))]
-    if values := _usage(task) | _origin(task):
+        testcase.result = [Skipped(replace_invalid(task.message or "not run"))]
+    if values := _usage(task) | _origin(task) | _tests(task):
         properties = Properties()  # type: ignore[no-untyped-call]
         for name, value in values.items():
-            properties.add_property(Property(f"envtool.{name}", _replace_invalid(value)))
+            properties.add_property(Property(f"envtool.{name}", replace_invalid(value)))
         testcase.append(properties)  # type: ignore[no-untyped-call]
-    testcase.system_out = _replace_invalid(task.output)
+    testcase.system_out = replace_invalid(task.output)
     for attempt in _repeated_attempts(task):
         _add_attempt(testcase, attempt, flaky=task.outcome == "flaky")
     return testcase
+
+
+def _make_suite_of_tests(task: ReportedTask, cases: tuple[Case, ...]) -> TestSuite:
+    """Returns the suite of the tests of a task. Its properties say when and where an unchanged task ran, and how many
+    tests that the output names are left out."""
+    from junitparser import TestSuite
+
+    suite = TestSuite(replace_invalid(f"{task.env} {task.task}"))
+    suite.timestamp = datetime.fromtimestamp(task.started, UTC).isoformat("T", "seconds")
+    left_out = len(task.cases) - len(cases)
+    for name, value in (_origin(task) | ({"tests_left_out": str(left_out)} if left_out else {})).items():
+        suite.add_property(f"envtool.{name}", replace_invalid(value))
+    suite.add_testcases([*make_testcases(task, cases)])
+    return suite
+
+
+def _tests(task: ReportedTask) -> dict[str, str]:
+    """Returns the numbers of tests that the output of a task sums up, as a property: they count also tests that it does
+    not name."""
+    if not task.counts:
+        return {}
+    from envtool.report.test_counts.sums import format_parts
+
+    return {"tests": format_parts(task.counts)}
 
 
 def _repeated_attempts(task: ReportedTask) -> tuple[ReportedAttempt, ...]:
@@ -68,10 +97,10 @@ def _add_attempt(testcase: TestCase, attempt: ReportedAttempt, *, flaky: bool) -
     passed in the end, `rerunFailure` in another."""
     from junitparser.xunit2 import FlakyFailure, RerunFailure
 
-    message = _replace_invalid(attempt.message or attempt.outcome)
+    message = replace_invalid(attempt.message or attempt.outcome)
     element = (FlakyFailure if flaky else RerunFailure)(message, attempt.outcome)
     element.stack_trace = message
-    element.system_out = _replace_invalid(attempt.output)
+    element.system_out = replace_invalid(attempt.output)
     testcase.append(element)  # type: ignore[no-untyped-call]
 
 
@@ -92,7 +121,3 @@ def _usage(task: ReportedTask) -> dict[str, str]:
     limit = {"limit": task.limit} if task.limit else {}
     left = {"outputs_of_failure": "\n".join(task.outputs)} if task.outputs else {}
     return {name: str(value) for name, value in {**values, **limit, **left}.items()}
-
-
-def _replace_invalid(text: str) -> str:
-    return _INVALID.sub("\ufffd", text)

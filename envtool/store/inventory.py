@@ -22,7 +22,7 @@ from envtool.store.json_documents import is_time
 from envtool.store.store import PER_IDMAP, Store, other_idmap_stores
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
-PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told|valid|early))?")  # of a complete file in plans/
+PLAN_NAME = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told|valid|early|tests))?")  # of a complete file in plans/
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _MAX_LOCK_SIZE = 64 << 20  # bytes of a lock that is read
 
@@ -314,7 +314,7 @@ def read_uses(store: Store) -> Iterator[LastUse]:
     """Yields the plans that can be read."""
     prefix = store.path("layers", "")
     for name in list_names(store, "plans"):
-        if name.endswith((".view", ".hashes", ".valid")):
+        if name.endswith((".view", ".hashes", ".valid", ".tests")):
             continue
         path = store.path("plans", name)
         try:

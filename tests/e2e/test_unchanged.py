@@ -348,7 +348,7 @@ class Short:
 def short(place):
     place.allow("pass: [MY_*]")
     place.spec("envs: {unit: {pass: ['MY_*'], tasks: {test: 'cat input'}}, lint: {tasks: {test: 'true'}}}\n")
-    place.write("input", "one\n")
+    place.write("input", "one\n1..1\nok 1 - first\n")
     place.write(".gitignore", "*.o\n")
     repository(place)
     made = Short(place)
@@ -370,7 +370,7 @@ def test_the_short_way_says_what_the_long_way_says(short):
     told = short.told()
     assert told
     log = place.project / ".envtool/last/unit.test.log"
-    assert log.read_text() == "one\n"
+    assert log.read_text() == "one\n1..1\nok 1 - first\n"
     assert (log.stat().st_uid, os.stat(place.project / ".envtool/last").st_uid) == (place.caller.uid,) * 2
     assert lines(told) == lines(short.prepare())
     assert short.told("-q").startswith("── 2 unchanged in ")
@@ -425,6 +425,17 @@ def test_the_short_way_writes_the_reports_of_the_long_way(short):
         assert suites[0] == suites[1]
         assert "unchanged_since" in told
         assert "one" in told
+        assert [each.get("name") for each in ET.fromstring(told)] == ["unit", "unit test", "lint"]
+    (kept,) = (short.place.store / "plans").glob("*.tests")
+    for content in (
+        kept.read_bytes(),
+        b"damaged",
+        b"",
+    ):  # what the first such report kept is used, and no longer if it is damaged
+        kept.write_bytes(content)
+        path.unlink()
+        assert short.told("--junit", name)
+        assert [sorted(ET.tostring(suite) for suite in ET.fromstring(path.read_text()))] == suites[:1]
     assert not short.told("--junit", str(project / "input" / "below.xml"))  # the long way has the words
     assert not short.told("--junit", str(project))
 

@@ -17,6 +17,7 @@ import time
 import urllib.parse
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import zstandard
@@ -184,7 +185,7 @@ def test_reports_have_none(holder):
     """A failure is where output goes into JUnit, Markdown, JSON, the summary and hints."""
     task(
         holder,
-        'echo "<failure>$TOKEN</failure>"; base64 /run/secrets/key; "$TOKEN"; exit 3',
+        'echo "<failure>$TOKEN</failure>"; base64 /run/secrets/key; "$TOKEN"; printf "1..2\\nok 1 - $TOKEN\\nnot ok 2 - b $TOKEN\\n"; exit 3',
         "        outputs: [out/]\n",
     )
     words = ("--junit", "j.xml", "--report", "markdown=m.md")
@@ -195,6 +196,8 @@ def test_reports_have_none(holder):
         content = (holder.project / name).read_bytes()
         assert not FORMS.are_in(content), content
     assert b"***" in (holder.project / "j.xml").read_bytes()
+    names = [each.get("name") for each in ET.parse(holder.project / "j.xml").getroot().iter("testcase")]
+    assert names == ["test", "***", "b ***"], "tests are named by what was masked"
 
 
 def test_a_line_is_not_held_back(holder):

@@ -169,6 +169,22 @@ def test_a_stranger_without_the_token_gets_nothing(tmp_path):
     assert recorder.files == {JAR: (hashlib.sha256(b"jar").hexdigest(), 3)}
 
 
+def test_what_maven_reads_beside_poms_is_text_that_decides(tmp_path):
+    """Options of the JVM and of Maven are no XML; extensions.xml declares no repository of the project."""
+    texts = {
+        "pom.xml": "<project/>",
+        ".mvn/jvm.config": "--add-opens jdk.compiler/a.b=ALL-UNNAMED\n",
+        ".mvn/maven.config": "-T1\n-ntp\n",
+        ".mvn/extensions.xml": "<extensions/>",
+        "lib/.mvn/jvm.config": "-Xmx1g",
+    }
+    asked = replace(testing.request(None), texts=texts)
+    assert Maven().resolve(asked, Site(tmp_path, [JAR]))
+    for path in texts:
+        changed = replace(asked, texts={**texts, path: f"{texts[path]}<!-- -->"})
+        assert (Maven().question(changed) == Maven().question(asked)) == (path == "pom.xml")
+
+
 def test_many_at_once_ask_for_one_download(tmp_path):
     site = Site(tmp_path)
     recorder = BuildRecorder(site, (MavenRepository(url=CENTRAL),), {})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.tagged import match, tell_version
-from envtool_python.versions import pretend_version_variables, public_version, tag_rule
+from envtool_python.versions import mark_as_ours, pretend_version_variables, public_version, tag_rule
+from packaging.version import Version
 
 
 class Resolver:
@@ -53,7 +54,7 @@ POETRY = '[build-system]\nrequires = ["poetry-dynamic-versioning"]\n[tool.poetry
         (SCM, ["v1.0", "v1.1.dev3", "nightly"], "1.1.dev3"),
         (SCM, ["1.0+build.7"], "1.0"),
         (SCM, ["release/1.4.2"], "1.4.2"),  # nothing that setuptools-scm reads: better than no version
-        (SCM, ["nightly", "latest"], "0"),
+        (SCM, ["nightly", "latest"], "0.0.0"),
         (SCM + 'fallback_version = "7.1"\n', [], "7.1"),
         (SCM + "tag_regex = '^pkg-a/v(?P<version>.*)$'\n", ["pkg-a/v1.2", "pkg-b/v9.0"], "1.2"),
         (SCM + 'git_describe_command = "git describe --long --match lib-*"\n', ["lib-1.2", "app-9.0"], "1.2"),
@@ -76,20 +77,37 @@ POETRY = '[build-system]\nrequires = ["poetry-dynamic-versioning"]\n[tool.poetry
             ["r1.4-rc.2"],
             "1.4rc2",
         ),
-        (SCM + "tag_regex = '(' \n", ["v1.0"], "0"),  # no expression: its own backend says so
+        (SCM + "tag_regex = '(' \n", ["v1.0"], "0.0.0"),  # no expression: its own backend says so
         ('[build-system]\nrequires = ["pbr"]\n', ["1.0.0", "2.0.0.0rc1"], "2.0.0.0rc1"),
     ],
 )
 def test_the_version_is_what_the_projects_own_rule_finds_in_the_nearest_tag(text, tags, wanted):
-    assert version(text, *tags) == f"{wanted}+envtool"
+    mark = "+envtool" if "rc" in wanted or "dev" in wanted else ".post0+envtool"
+    assert version(text, *tags) == f"{wanted}{mark}"
+
+
+@pytest.mark.parametrize(
+    ("release", "marked"),
+    [
+        ("26.1.0", "26.1.0.post0+envtool"),  # projects make numbers of the first three
+        ("1!2.0", "1!2.0.post0+envtool"),
+        ("2.0.post1", "2.0.post1+envtool"),
+        ("2.0.dev4", "2.0.dev4+envtool"),
+        ("2.0a1", "2.0a1+envtool"),
+        ("2.0+ours", "2.0+ours"),
+    ],
+)
+def test_no_release_has_the_version(release, marked):
+    assert mark_as_ours(release) == marked
+    assert Version(release) <= Version(marked)
 
 
 def test_setup_py_may_say_the_rule():
     setup = "setup(use_scm_version={'tag_regex': r'^lib-(?P<version>.*)$', 'fallback_version': '5.0'})"
-    assert version("", "lib-1.2", "app-9.0", setup=setup) == "1.2+envtool"
-    assert version("", "app-9.0", setup=setup) == "5.0+envtool"
+    assert version("", "lib-1.2", "app-9.0", setup=setup) == "1.2.post0+envtool"
+    assert version("", "app-9.0", setup=setup) == "5.0.post0+envtool"
     setup = "setup(use_scm_version={'git_describe_command': ['git', 'describe', '--match', 'lib-*']})"
-    assert version("", "lib-1.2", "app-9.0", setup=setup) == "1.2+envtool"
+    assert version("", "lib-1.2", "app-9.0", setup=setup) == "1.2.post0+envtool"
 
 
 def test_the_spec_comes_first_and_other_projects_are_told_nothing():

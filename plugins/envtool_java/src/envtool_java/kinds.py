@@ -93,11 +93,9 @@ class Maven(api.Kind):
     def question(self, request: api.Request) -> api.Json:
         """What of the pom.xml files and the options decides what a build asks for; not the sources, but whether there
         are any of each sort."""
-        from envtool_java.poms import build_question, source_directories
+        from envtool_java.poms import build_question, select_poms, source_directories
 
-        poms = {
-            path: text for path, text in request.texts.items() if path.endswith(".xml") and "/.mvn/" not in f"/{path}"
-        }
+        poms = select_poms(request.texts)
         others = {path: text for path, text in sorted(request.texts.items()) if path not in poms}
         return [
             {key: value for key, value in _mapping(request.options).items() if key != "poms"},

@@ -104,6 +104,11 @@ def _pom_at(directory: str, place: str) -> str:
     return path if path.endswith(".xml") else posixpath.join(path, "pom.xml")
 
 
+def select_poms(texts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the pom.xml files among the texts of a project (path -> text); the others are of `.mvn/`."""
+    return {path: text for path, text in texts.items() if path.endswith(".xml") and "/.mvn/" not in f"/{path}"}
+
+
 def declared_repositories(texts: Mapping[str, str]) -> tuple[DeclaredRepository, ...]:
     """Returns the repositories that pom.xml files (path -> text) declare, of plugins too, in their order. Raises
     WrongPomError."""

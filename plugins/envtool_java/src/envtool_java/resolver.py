@@ -20,7 +20,7 @@ from typing import Any
 from envtool import api
 from envtool_java import scripts
 from envtool_java.build_recorder import BuildRecorder
-from envtool_java.poms import WrongPomError, declared_repositories
+from envtool_java.poms import WrongPomError, declared_repositories, select_poms
 from envtool_java.repositories import MavenRepository, MavenSettings, choose_repositories, read_settings
 
 HINT_TOOLS = (
@@ -85,7 +85,7 @@ def inspect_stack(site: api.Site) -> tuple[str, str, str]:
 def find_repositories(request: api.Request, central: str, site: api.Site) -> tuple[MavenRepository, ...]:
     """Returns where this machine's Maven finds the project's artifacts. Raises ResolveError."""
     try:
-        declared = declared_repositories(request.texts)
+        declared = declared_repositories(select_poms(request.texts))
     except WrongPomError as error:
         raise api.ResolveError(f"{error.file}:{error.line}: {error}", code="maven-pom") from None
     settings = read_settings(os.environ)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envtool_python.metadata import ProjectMetadata
     from envtool_python.resolver import Resolver
 
-FALLBACK = "0"
+FALLBACK = "0.0.0"
 _TAGS = (  # for projects without a rule: the first pattern that a tag matches
     re.compile(r"^(?:[\w-]+-)?[vV]?(\d[^+/]*)(?:\+.*)?$"),
     re.compile(r"^(?:.*[-_/])?[vV]?(\d+(?:\.\d+)+[^+]*)(?:\+.*)?$"),
@@ -77,7 +77,15 @@ def _version(resolver: Resolver, rule: TagRule, prefix: str) -> str:
         versions = next((attempt for attempt in attempts if attempt), {})
     nearest = resolver.site.described(prefix, [*versions]) if versions else ""
     version = versions[nearest] if nearest else rule.fallback or FALLBACK
-    return version if "+" in version else f"{version}+envtool"
+    return mark_as_ours(version)
+
+
+def mark_as_ours(version: str) -> str:
+    """Returns a version that no release has: `26.1.0.post0+envtool`. `.post0` keeps the numbers of a release apart from
+    what is ours, as in the versions that setuptools-scm makes, since projects split their version at its dots."""
+    if "+" in version:
+        return version
+    return f"{version}.post0+envtool" if re.fullmatch(r"[\d.!]+", version) else f"{version}+envtool"
 
 
 def _match_plain(pattern: re.Pattern[str], tags: Sequence[str]) -> dict[str, str]:

@@ -216,3 +216,38 @@ def test_npm_packages_beside_each_other(init, files, names, said):
     assert status == 0, told
     assert {name: env.tasks[0].commands[0].typed().strip() for name, env in envs.items()} == names
     assert said in told
+
+
+CMAKE_TESTED = "project(a C)\nenable_testing()\nadd_executable(t t.c)\nadd_test(NAME t COMMAND t)\n"
+MESON_TESTED = "project('a', 'c')\nt = executable('t', 't.c')\ntest('t', t)\n"
+AUTOMAKE = {"configure.ac": "AC_INIT([x], [1])\nAM_INIT_AUTOMAKE\nAC_PROG_CC\n"}
+JUNIT = "<dependency><groupId>junit</groupId><artifactId>junit</artifactId><version>4.13.2</version></dependency>"
+POM = (
+    "<project><modelVersion>4.0.0</modelVersion><groupId>a</groupId><artifactId>b</artifactId><version>1</version>"
+    f"<dependencies>{JUNIT}</dependencies></project>"
+)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"CMakeLists.txt": CMAKE_TESTED, "t.c": ""},
+        {"CMakeLists.txt": f"{CMAKE_TESTED}install(TARGETS t)\n", "t.c": ""},
+        {"meson.build": MESON_TESTED, "t.c": ""},
+        {"meson.build": MESON_TESTED.replace("'t.c')", "'t.c', install: true)"), "t.c": ""},
+        {**AUTOMAKE, "Makefile.am": "TESTS = t.sh\n"},
+        {**AUTOMAKE, "Makefile.am": "TESTS = t.sh\nbin_PROGRAMS = x\n"},
+        {"Cargo.toml": '[package]\nname = "a"\nversion = "1.0.0"\n', "src/lib.rs": "#[test]\nfn a() {}\n"},
+        {"Cargo.toml": '[workspace]\nmembers = ["a"]\n', "a/Cargo.toml": '[package]\nname = "a"\nversion = "1.0.0"\n'},
+        {"go.mod": "module a.example/b\n\ngo 1.19\n", "a_test.go": "package b\n"},
+        {"go.mod": "module a.example/b\n\ngo 1.19\n", "cmd/x/main.go": "package main\n", "a_test.go": "package b\n"},
+        {"pom.xml": POM, "src/main/java/A.java": "class A {}", "src/test/java/ATest.java": "class ATest {}"},
+        {"pyproject.toml": '[project]\nname = "a"\nversion = "1"\n', "tests/test_a.py": "def test(): pass\n"},
+        {"setup.py": "from setuptools import setup\nsetup()\n", "test_a.py": "import unittest\n"},
+        {"package.json": '{"name": "a", "version": "1.0.0", "scripts": {"test": "node --test"}}'},
+    ],
+)
+def test_what_is_written_for_each_sort_of_project_is_a_right_spec(init, files):
+    status, said, envs = init(files)
+    assert status == 0, said
+    assert any(env.tasks for env in envs.values())

@@ -240,7 +240,7 @@ def test_detection_of_tests_and_of_what_is_installed():
     tasks = found.env["tasks"]
     assert "base" not in found.env
     assert tasks["test"][-1] == "ctest --test-dir build --output-on-failure --no-tests=error {{ args }}"
-    assert tasks["build"]["outputs"] == ["dist/**"]
+    assert tasks["build"]["outputs"] == {"paths": ["dist/**"], "when": "passed"}
     (found,) = detect(testing.MemoryProject({"meson.build": MESON}))
     assert found.env["base"] == {"debian": "bookworm"}, "this machine may not have what it requires"
     assert found.env["tasks"] == {"test": ["meson setup build", "meson test -C build --print-errorlogs {{ args }}"]}

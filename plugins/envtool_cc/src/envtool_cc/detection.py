@@ -55,7 +55,7 @@ def detect(project: api.Project) -> list[api.Detection]:
         return [api.Detection(language="cc", reason=f"{path}, and no tests", env=env)]
     tasks: dict[str, api.Json] = {"test": [*test]}
     if install := install_commands(project, system, texts.values()):
-        tasks["build"] = {"run": [*install], "outputs": ["dist/**"], "outputs_when": "passed"}
+        tasks["build"] = {"run": [*install], "outputs": {"paths": ["dist/**"], "when": "passed"}}
     return [api.Detection(language="cc", reason=f"{path} with tests", env={**env, "tasks": tasks})]
 
 

@@ -180,8 +180,8 @@ def test_what_maven_reads_beside_poms_is_text_that_decides(tmp_path):
     }
     asked = replace(testing.request(None), texts=texts)
     assert Maven().resolve(asked, Site(tmp_path, [JAR]))
-    for path in texts:
-        changed = replace(asked, texts={**texts, path: f"{texts[path]}<!-- -->"})
+    for path, text in texts.items():
+        changed = replace(asked, texts={**texts, path: f"{text}<!-- -->"})
         assert (Maven().question(changed) == Maven().question(asked)) == (path == "pom.xml")
 
 

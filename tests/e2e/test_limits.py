@@ -164,7 +164,13 @@ def test_usage_without_limits(place):
 def test_the_memory_of_a_short_task_is_seen(place):
     """Shorter than the first look from outside, and smaller than the process whose fork it was."""
     place.task("exec python3 -S -E -c 'import time; lump = bytearray(15 << 20); time.sleep(0.03)'")
-    assert 15 << 20 < result(place.envtool("test", "--json"))["memory"] < 40 << 20
+    seen = 0
+    for _ in range(5):  # on a machine with other work a look may come before the memory does
+        seen = max(seen, result(place.envtool("test", "--json", "--again"))["memory"])
+        assert seen < 40 << 20
+        if seen > 15 << 20:
+            return
+    raise AssertionError(f"{seen} bytes")
 
 
 def test_usage_of_an_unchanged_task_is_that_of_the_run_that_passed(place):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from envtool_python import resolver
+from envtool_python import resolver, uv_resolver
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.pip_config import PipConfig
 
@@ -76,7 +76,8 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def host(monkeypatch):
-    """No test starts the host's pip."""
+    """No test starts the host's pip, and pip resolves: test_uv.py has what uv does."""
+    monkeypatch.setattr(uv_resolver, "uv_entry", lambda _arch: None)
     index = PipConfig(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
     monkeypatch.setattr(resolver, "read_index", lambda _site: index)
     monkeypatch.setattr("envtool_python.simple_index.read_index", lambda _site: index)

@@ -1,6 +1,7 @@
 """The Python plugin: the layer kinds `pip`, `python-project` and `sdist`, and `language: python`.
 
-agent_script            The command that runs inside.py in a container, and its files there
+agent_script            The commands that run inside.py and with_uv.py in a container, and their files there
+as_pip_writes           Runs in containers: what uv installed -> the tree that pip installs
 beside                  Runs in containers: files that a build writes beside the sources
 calls                   Runs in containers: several calls of pip for one environment
 checkout_projects       The projects of a checkout by their names
@@ -18,7 +19,7 @@ language                `language: python`: its options, and which layers it mak
 layer_inputs            The project's files as a layer may read them
 metadata                What pyproject.toml, setup.py and setup.cfg say about a project
 missing_libraries       Which packages have the files that a failed build misses
-package_layout          Whether a project is a package
+package_layout          Whether a project is a package, and what tests may import from its directory
 pins                    The pins of a virtual environment
 pip_calls               What a layer's options ask pip for
 pip_config              The host's own pip configuration, and the host's pip
@@ -27,6 +28,7 @@ plugin                  The hooks that add all of this to envtool
 poetry                  Poetry's notation of dependencies -> PEP 508 lines
 project_indexes         The index and the bounds that a project sets for all requirements
 project_layers          The layers of `language: python`, from the project's own files
+pylock                  What uv chose -> entries of pins
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
 requirement_file        `envtool requirements ENV`
@@ -39,7 +41,11 @@ source_values           Values of the spec's `sources`
 tagged                  Runs in containers: versions from tags
 test_config             What tox's and pytest's configuration says that tests need
 test_output             What pytest and unittest print about their tests
+uv_config               pip's configuration of the host -> variables of uv
+uv_resolver             Requirement lines -> pins, by uv where it can
+uv_wheels               The uv that resolves and installs
 versions                Versions from version control, for builds
+with_uv                 Runs in containers: resolves and installs with uv
 """
 
 __version__ = "0.3.0"

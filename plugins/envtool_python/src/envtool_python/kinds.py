@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.agent_script import inside_binds, inside_command
-from envtool_python.pins import PINS, fetches, files_of, keep_constraints
-from envtool_python.source_values import SOURCES
+from envtool_python.agent_script import inside_binds, inside_command, uv_binds, uv_command
+from envtool_python.pins import OPTIONAL_PINS, PINS, fetches, files_of, keep_constraints
+from envtool_python.source_values import INSTALLER, SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from envtool_python.layer_inputs import PipInputs
     from envtool_python.metadata import ProjectMetadata
+    from envtool_python.pip_calls import PipRequest
     from envtool_python.resolver import Resolver
 
 VENV = "/opt/venv"
@@ -42,6 +42,7 @@ _COMMON: dict[str, api.Json] = {
         "description": "the index that files come from, in the place of pip's usual one",
     },
     "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
+    "installer": INSTALLER,
     "version": {
         "type": "string",
         "description": "the project's version, where its build backend asks version control (default: by its tags)",
@@ -95,9 +96,11 @@ class _VenvKind(api.Kind):
         """Returns a recipe with one offline run of inside.py."""
         document = self.build_document(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
-        run = api.Run(command=inside_command(_python(_as_mapping(request.options)), "build", document), env=env)
+        assert isinstance(document, dict)
+        command, binds = (uv_command, uv_binds()) if "uv" in document else (inside_command, inside_binds())
+        run = api.Run(command=command(_python(_as_mapping(request.options)), "build", document), env=env)
         return api.Recipe(
-            steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"), phase="installing"
+            steps=(run,), binds=binds, drop=("/tmp/envtool-python", "/root/.cache/**"), phase="installing"
         )
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
@@ -125,7 +128,7 @@ class Pip(_VenvKind):
     """`pip: [attrs, "pytest>=8"]`: packages in a virtual environment, pinned to exact files."""
 
     name: ClassVar[str] = "pip"
-    pins: ClassVar[api.Json] = api.shapes.record(PINS)
+    pins: ClassVar[api.Json] = api.shapes.record(PINS, OPTIONAL_PINS)
     schema: ClassVar[api.Json] = {
         "description": "Python packages in a virtual environment, resolved by pip for the env's own Python, "
         "fetched by hash and installed offline",
@@ -179,21 +182,28 @@ class Pip(_VenvKind):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves every requirement to a file. Raises ResolveError, FetchError."""
         from envtool_python.layer_inputs import PipInputs
-        from envtool_python.pip_calls import facts_at, read_requests
-        from envtool_python.resolver import Resolver
+        from envtool_python.pip_calls import read_requests
+        from envtool_python.uv_resolver import reason_against, resolve_with_uv
+
+        options, files = _as_mapping(request.options), PipInputs(request, site)
+        pip_request = read_requests(options, files)
+        lines = [line for call in pip_request.calls for line in call]
+        site.note(f"resolving {_count(len(lines), 'requirement')}")
+        return resolve_with_uv(
+            options,
+            _make_resolver(request, site),
+            lambda resolver: self._packages(request, files, pip_request, resolver),
+            lambda resolver: _check_python(options, resolver),
+            reason_against(options, pip_request),
+        )
+
+    def _packages(
+        self, request: api.Request, files: PipInputs, pip_request: PipRequest, resolver: Resolver
+    ) -> dict[str, api.Json]:
+        from envtool_python.pip_calls import facts_at
         from envtool_python.versions import pretend_version_variables
 
         options = _as_mapping(request.options)
-        files = PipInputs(request, site)
-        pip_request = read_requests(options, files)
-        resolver = Resolver(
-            site,
-            python=_python(options),
-            venv=_venv_path(options),
-            index=options.get("index", ""),
-            base_kind=request.base_kind,
-        )
-        _check_python(options, resolver)
         resolver.places = pip_request.places
         lines = [line for call in pip_request.calls for line in call]
         document: dict[str, api.Json] = {
@@ -221,9 +231,7 @@ class Pip(_VenvKind):
                 "extras": [*pip_request.extras],
                 "call": pip_request.project_call,
             }
-        site.note(f"resolving {_count(len(lines), 'requirement')}")
-        install = resolver.packages(document)
-        return resolver.pins("install", install)
+        return resolver.pins("install", resolver.packages(document))
 
     def build_document(self, request: api.Request, pins: api.Json) -> api.Json:
         """Returns the build document for the files alone, without a project."""
@@ -241,7 +249,8 @@ class PythonProject(_VenvKind):
 
     name: ClassVar[str] = "python-project"
     pins: ClassVar[api.Json] = api.shapes.record(
-        {**PINS, "install": {"enum": ["editable", "wheel"]}, "variables": api.shapes.mapping(api.shapes.TEXT)}
+        {**PINS, "install": {"enum": ["editable", "wheel"]}, "variables": api.shapes.mapping(api.shapes.TEXT)},
+        OPTIONAL_PINS,
     )
     whole: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
@@ -295,24 +304,29 @@ class PythonProject(_VenvKind):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves what the project's build needs. Raises ResolveError, FetchError."""
         from envtool_python.layer_inputs import PipInputs
-        from envtool_python.resolver import Resolver
-        from envtool_python.versions import pretend_version_variables
+        from envtool_python.uv_resolver import BY_PIP, resolve_with_uv
 
         options = _as_mapping(request.options)
         root = posixpath.normpath(options.get("root", "."))
         facts = _installable_project(PipInputs(request, site), root)
-        install = options.get("install") or facts.install
-        resolver = Resolver(
-            site,
-            python=_python(options),
-            venv=_venv_path(options),
-            index=options.get("index", ""),
-            base_kind=request.base_kind,
+        site.note("asking the project what its build needs")
+        return resolve_with_uv(
+            options,
+            _make_resolver(request, site),
+            lambda resolver: self._build(request, facts, root, resolver),
+            lambda resolver: _check_python(options, resolver),
+            BY_PIP if options.get("installer") == "pip" else "",
         )
-        _check_python(options, resolver)
+
+    def _build(
+        self, request: api.Request, facts: ProjectMetadata, root: str, resolver: Resolver
+    ) -> dict[str, api.Json]:
+        from envtool_python.versions import pretend_version_variables
+
+        options = _as_mapping(request.options)
+        install = options.get("install") or facts.install
         prefix = _prefix(posixpath.join(request.directory, root))
         variables = pretend_version_variables(resolver, facts, prefix, options.get("version"))
-        site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_container_path(request, root), hooks, variables)
         return resolver.pins("project", build, install=install, variables={**variables})
@@ -336,8 +350,25 @@ class PythonProject(_VenvKind):
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`; for a wheel also the module of the checkout that tests may import instead."""
         assert isinstance(pins, dict)
-        modules = _shadowing_modules(request) if pins["install"] == "wheel" else []
+        modules: list[str] = []
+        if pins["install"] == "wheel":
+            from envtool_python.package_layout import shadowing_modules
+
+            root = posixpath.join(request.directory, str(_as_mapping(request.options).get("root", ".")))
+            modules = shadowing_modules([item.path for item in request.inputs], posixpath.normpath(root))
         return f"{pins['install']} (the checkout's {modules[0]} may come first)" if modules else str(pins["install"])
+
+
+def _make_resolver(request: api.Request, site: api.Site) -> Callable[[type[Resolver]], Resolver]:
+    """Returns what makes a resolver of a class for the layer. Raises ResolveError, FetchError when called."""
+    options = _as_mapping(request.options)
+    return lambda kind: kind(
+        site,
+        python=_python(options),
+        venv=_venv_path(options),
+        index=options.get("index", ""),
+        base_kind=request.base_kind,
+    )
 
 
 def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
@@ -351,25 +382,6 @@ def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
             code="python-version",
             hint=python_versions.hint(specifier),
         )
-
-
-def _shadowing_modules(request: api.Request) -> list[str]:
-    """Returns the packages and modules in the project's directory: tests that run there may import them first."""
-    from envtool_python.editable import NON_SOURCE_DIRECTORIES
-
-    root = posixpath.normpath(posixpath.join(request.directory, str(_as_mapping(request.options).get("root", "."))))
-    paths = {posixpath.relpath(item.path, root) for item in request.inputs}
-    packages = (
-        path.removesuffix("__init__.py") for path in paths if path.count("/") == 1 and path.endswith("/__init__.py")
-    )
-    modules = (path for path in paths if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
-    source_packages = (
-        path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../")
-    )
-    return [*sorted(source_packages), *sorted(modules)]
-
-
-_NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
 
 
 # ---- options and the recipe ----------------------------------------------------------------------------------------
@@ -456,6 +468,7 @@ def _build_document(request: api.Request, pins: api.Json, project: api.Json) -> 
         "venv": _venv_path(_as_mapping(request.options)),
         "blobs": api.BLOBS,
         "pip": f"{api.BLOBS}/{pins['pip']}",
+        **({"uv": f"{api.BLOBS}/{pins['uv']}"} if "uv" in pins else {}),
         "files": [
             {
                 "name": entry["name"],

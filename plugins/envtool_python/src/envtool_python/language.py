@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from envtool import api
-from envtool_python.source_values import SOURCES
+from envtool_python.source_values import INSTALLER, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,7 @@ class Python(api.Language):
             "description": "how the project itself is installed (default: editable, but a wheel where the build "
             "backend compiles and is no setuptools, and none where there is nothing to install)",
         },
+        "installer": INSTALLER,
         "sources": SOURCES,
         "version": {
             "type": "string",

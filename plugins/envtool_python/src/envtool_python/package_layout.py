@@ -1,4 +1,5 @@
-"""Whether a project is a package that its tool would install. Pure.
+"""Whether a project is a package that its tool would install, and which of its modules tests may import from its
+directory. Pure.
 
 The rules are those of the tools: uv (`package`; without a build system the project is none), Poetry (`package-mode`),
 PDM (`distribution`), pip, which uses setuptools where no build system is declared, and setuptools' automatic discovery,
@@ -7,6 +8,7 @@ which refuses several top-level packages or modules (setuptools documentation, "
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -111,3 +113,21 @@ def _is_package_name(name: str) -> bool:
 
 def _is_module_name(name: str) -> bool:
     return name.isidentifier() and name not in _NO_MODULES and not re.match(r"_|(test|example)_", name)
+
+
+_NO_SHADOW = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
+
+
+def shadowing_modules(inputs: Iterable[str], root: str) -> list[str]:
+    """Returns the packages and modules in the directory `root`: tests that run there may import them first."""
+    from envtool_python.editable import NON_SOURCE_DIRECTORIES
+
+    paths = {posixpath.relpath(path, root) for path in inputs}
+    packages = (
+        path.removesuffix("__init__.py") for path in paths if path.count("/") == 1 and path.endswith("/__init__.py")
+    )
+    modules = (path for path in paths if path.endswith(".py") and "/" not in path and not _NO_SHADOW.match(path))
+    source_packages = (
+        path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../")
+    )
+    return [*sorted(source_packages), *sorted(modules)]

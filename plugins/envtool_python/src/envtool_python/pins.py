@@ -4,6 +4,7 @@ Pins are JSON:
 
     {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
      "pip": file name,
+     "uv": file name,                                     # only if uv chose the files, and installs them
      "files": [{"name", "version", "file", "sha256", "size",
                 "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
                 "build": [file names],                   # of a source distribution: the files that its build needs
@@ -43,6 +44,7 @@ PINS: dict[str, api.Json] = {  # the pins of both kinds
         )
     ),
 }
+OPTIONAL_PINS: dict[str, api.Json] = {"uv": api.shapes.FILE}
 
 
 def project_path_of(url: str) -> str:
@@ -54,10 +56,12 @@ def project_path_of(url: str) -> str:
 
 
 def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
-    """Returns the fetches of all pinned files. Raises LookupError if pip is none of them."""
+    """Returns the fetches of all pinned files. Raises LookupError if pip or uv is none of them."""
     assert isinstance(pins, dict)
-    if pins["pip"] not in [entry["file"] for entry in files_of(pins)]:
-        raise LookupError("pip is none of the files")
+    files = [entry["file"] for entry in files_of(pins)]
+    for tool in ("pip", "uv"):
+        if tool in pins and pins[tool] not in files:
+            raise LookupError(f"{tool} is none of the files")
     return tuple(
         api.Fetch(url=entry.get("url", ""), sha256=entry["sha256"], name=entry["file"], size=int(entry["size"]))
         for entry in files_of(pins)

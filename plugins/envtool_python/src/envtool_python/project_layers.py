@@ -79,6 +79,8 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
         drafts.append(api.LayerDraft(name=names.choose("python3"), kind="apt", options=[*packages], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
     common: dict[str, api.Json] = {"python": python} if python != "python3" else {}
+    if options.get("installer"):
+        common["installer"] = options["installer"]
     if pip.get("index"):
         common["index"] = pip["index"]
     version: dict[str, api.Json] = {"version": options["version"]} if options.get("version") else {}

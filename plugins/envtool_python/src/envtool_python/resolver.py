@@ -194,30 +194,22 @@ class Resolver:
             api.Bind(source=str(path), target=f"{TOOLS}/files/{fetch.name}")
             for fetch, path in zip(fetches, self.site.fetch(fetches), strict=True)
         ]
-        answer = self.run_agent(
-            "needs",
-            {
-                "pip": self.pip_bind.target,
-                "variables": {},
-                "sources": [{"file": bind.target, "hooks": ["build_wheel"]} for bind in binds],
-            },
-            binds=[self.pip_bind, *binds],
-        )
-        for entry, build_files in zip(sources, answer["needs"], strict=True):
+        needs = self.needs([{"file": bind.target, "hooks": ["build_wheel"]} for bind in binds], {}, binds)
+        for entry, build_files in zip(sources, needs, strict=True):
             self.add(entry, self.add_all(build_files, (*parents, entry["sha256"])))
+
+    def needs(
+        self, sources: list[api.Json], variables: Mapping[str, str], binds: Sequence[api.Bind] = ()
+    ) -> list[list[Entry]]:
+        """Returns the files that each build needs; `sources` as in inside.py's document."""
+        document: dict[str, api.Json] = {"pip": self.pip_bind.target, "variables": {**variables}, "sources": sources}
+        answer: dict[str, list[list[Entry]]] = self.run_agent("needs", document, binds=[self.pip_bind, *binds])
+        return answer["needs"]
 
     def project(self, root: str, hooks: Sequence[str], variables: Mapping[str, str]) -> list[int]:
         """Returns the indices of the files that the build of the project at `root` needs."""
-        answer = self.run_agent(
-            "needs",
-            {
-                "pip": self.pip_bind.target,
-                "variables": dict(variables),
-                "sources": [{"root": root, "hooks": list(hooks)}],
-            },
-            binds=[self.pip_bind],
-        )
-        return self.add_all(answer["needs"][0])
+        (files,) = self.needs([{"root": root, "hooks": list(hooks)}], variables)
+        return self.add_all(files)
 
     def pins(self, use: str, chosen: Sequence[int], **more: api.Json) -> dict[str, api.Json]:
         """Returns the pins of all resolved files. `chosen` are the indices of the files for `use`; all others are for

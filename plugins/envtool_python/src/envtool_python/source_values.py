@@ -1,4 +1,5 @@
-"""Values of the spec's `sources`: a directory or an archive of the project, the URL of an archive, or `index`. Pure."""
+"""Values of the spec's `installer`, and of its `sources`: a directory or an archive of the project, the URL of an
+archive, or `index`. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ from typing import Any
 from envtool import api
 
 INDEX = "index"  # a value of the spec's `sources`: the name comes from where this machine's pip looks
+INSTALLER: dict[str, Any] = {
+    "enum": ["uv", "pip"],
+    "description": "what resolves and installs (default: uv, and pip where uv cannot, which the lock says); `uv` makes "
+    "it an error where uv cannot",
+}
 SOURCES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": "string", "minLength": 1},

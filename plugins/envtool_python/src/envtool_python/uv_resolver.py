@@ -1,0 +1,164 @@
+"""Requirement lines -> pins, by uv. What uv is not used for, and what it cannot resolve, is left to pip (resolver.py).
+
+The first container answers which Python there is and what uv chose, and chooses the pip of the pins. The answers of
+one run about pip, and about the build requirements of the project, are kept for its other layers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from envtool import api
+from envtool_python.agent_script import TOOLS, uv_binds, uv_command
+from envtool_python.pins import Entry
+from envtool_python.pip_config import PipConfig, file_name, last_words, read_index
+from envtool_python.pylock import NotPinnedError, entries_of
+from envtool_python.resolver import Resolver, make_fetch
+from envtool_python.simple_index import with_replacement_index
+from envtool_python.uv_config import uv_variables
+from envtool_python.uv_wheels import VERSION, fetch_uv, uv_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from envtool_python.pip_calls import PipRequest
+
+BY_PIP = "the spec says `installer: pip`"
+
+
+class LeftToPipError(Exception):
+    """uv does not answer this; the message says why."""
+
+
+def reason_against(options: Mapping[str, Any], pip_request: PipRequest) -> str:
+    """Returns why pip has to resolve these requirements; "" if uv may."""
+    if options.get("installer") == "pip":
+        return BY_PIP
+    if pip_request.directories or pip_request.extras is not None:
+        return "the project's own backend says what is required"
+    lines = (*(line for call in pip_request.calls for line in call), *pip_request.constraints)
+    if other := [line for line in lines if not _is_plain(line)]:
+        return f"`{other[0]}` is more than a name and a version"
+    return ""
+
+
+def _is_plain(line: str) -> bool:
+    """Whether a line is a name with versions and a marker alone: no option, hash, URL or path."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        return Requirement(line).url is None
+    except InvalidRequirement:
+        return False
+
+
+class UvResolver(Resolver):
+    """As Resolver, by uv. Its methods raise LeftToPipError where pip has to answer."""
+
+    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "", base_kind: str = "") -> None:
+        self.site = site
+        self.python = python
+        self.base_kind = base_kind
+        self.venv = venv
+        self.files: list[Entry] = []
+        self.places: Mapping[str, str] = {}
+        self.info: dict[str, Any] = {}
+        entry = uv_entry(site.arch)
+        if entry is None:
+            raise LeftToPipError(f"there is no uv for {site.arch}")
+        self.index: PipConfig = with_replacement_index(read_index(site), index)
+        try:
+            wheel = fetch_uv(entry, site, index)
+        except (api.FetchError, api.ResolveError) as error:
+            raise LeftToPipError(f"no index of this machine has uv {VERSION}: {error.message}") from None
+        self.uv = self.add_known(entry)
+        self.uv_bind = api.Bind(source=wheel, target=f"{TOOLS}/files/{entry['url']}")
+        # pip's entry for each version of Python: by what this run asks with, and never in pins of another index
+        memo: dict[str, dict[str, Entry]] = site.shared("pip: chosen by uv", dict)
+        self._pips = memo.setdefault(json.dumps({**self.index.variables}, sort_keys=True), {})
+
+    def add_known(self, entry: Entry) -> int:
+        """Adds a file whose URL `locate` finds, and returns its index."""
+        self.files.append({**entry, "build": []})
+        return len(self.files) - 1
+
+    def _run_uv(self, mode: str, document: Mapping[str, api.Json], binds: Sequence[api.Bind] = ()) -> Any:
+        """Runs a mode of with_uv.py and returns its answer; then `info` and `pip` are known."""
+        entries = {version: make_fetch(entry, self.index) for version, entry in [*self._pips.items()]}
+        pips = {
+            version: api.Bind(source=str(path), target=f"{TOOLS}/files/{fetch.name}")
+            for (version, fetch), path in zip(entries.items(), self.site.fetch([*entries.values()]), strict=True)
+        }
+        known: dict[str, api.Json] = {version: bind.target for version, bind in pips.items()}
+        completed = self.site.run(
+            uv_command(self.python, mode, {**document, "uv": self.uv_bind.target, "venv": self.venv, "pips": known}),
+            env=uv_variables(self.index),
+            binds=(*uv_binds(), *self.index.binds, self.uv_bind, *{*pips.values()}, *binds),
+            network=True,
+        )
+        if completed.status != 0:
+            raise LeftToPipError(last_words(completed.stderr.decode(errors="replace")))
+        answer = json.loads(completed.stdout.decode().strip().rpartition("\n")[2])
+        self.info = answer["info"]
+        if reason := answer.get("reason"):
+            raise LeftToPipError(reason)
+        version = ".".join(str(self.info["version"]).split(".")[:2])
+        if answer["pip"]:
+            (self._pips[version],) = self._entries(answer["pip"])
+        self.pip = self.add(self._pips[version])
+        return answer
+
+    def _entries(self, text: str) -> list[Entry]:
+        try:
+            return entries_of(text, self.info) if text else []
+        except NotPinnedError as error:
+            raise LeftToPipError(str(error)) from None
+
+    def packages(self, document: Mapping[str, api.Json]) -> list[int]:
+        """As Resolver's."""
+        answer = self._run_uv("resolve", document)
+        files: dict[str, Entry] = {}
+        for text in answer["calls"]:
+            for entry in self._entries(text):
+                files.setdefault(entry["name"], entry)
+        return self.add_all([*files.values()])
+
+    def needs(
+        self, sources: list[api.Json], variables: Mapping[str, str], binds: Sequence[api.Bind] = ()
+    ) -> list[list[Entry]]:
+        """As Resolver's."""
+        answer = self._run_uv("needs", {"variables": {**variables}, "sources": sources}, binds)
+        return [self._entries(text) for text in answer["needs"]]
+
+    def pins(self, use: str, chosen: Sequence[int], **more: api.Json) -> dict[str, api.Json]:
+        """As Resolver's, with uv."""
+        return {**super().pins(use, chosen, **more), "uv": file_name(self.files[self.uv]["url"])}
+
+
+def resolve_with_uv(
+    options: Mapping[str, Any],
+    make: Callable[[type[Resolver]], Resolver],
+    ask: Callable[[Resolver], dict[str, api.Json]],
+    check: Callable[[Resolver], None],
+    reason: str,
+) -> dict[str, api.Json]:
+    """Returns what `ask` answers with a resolver that `make` makes: with uv, or with pip where there is a `reason` or
+    uv leaves it to pip. `check` raises if the env's Python is not the project's. Raises ResolveError where the spec
+    insists on uv, and what `ask` raises."""
+    if not reason:
+        try:
+            resolver = make(UvResolver)
+            pins = ask(resolver)
+        except LeftToPipError as error:
+            reason = str(error)
+        else:
+            check(resolver)
+            return pins
+    if options.get("installer") == "uv":
+        raise api.ResolveError(
+            f"uv cannot resolve this: {reason}", code="resolve", hint="without `installer: uv`, pip resolves it"
+        )
+    resolver = make(Resolver)
+    check(resolver)
+    return ask(resolver)

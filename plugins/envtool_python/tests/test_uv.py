@@ -1,0 +1,284 @@
+"""uv: pip's configuration in its variables, what may be asked of it, and its answers as pins."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from envtool_python import uv_resolver
+from envtool_python.kinds import Pip, PythonProject
+from envtool_python.pip_config import PipConfig, config_for_options
+from envtool_python.pylock import NotPinnedError, entries_of
+from envtool_python.uv_config import uv_variables
+from envtool_python.uv_wheels import VERSION, uv_entry
+
+from envtool import api
+
+INFO = {
+    "version": "3.11.2",
+    "implementation": "cpython",
+    "abi": "cpython-311-x86_64-linux-gnu",
+    "platform": "linux-x86_64",
+    "libc": "glibc 2.36",
+    "extends": False,
+}
+
+
+def package(name, *files, version="1"):
+    """A package of a pylock.toml."""
+    lines = ["[[packages]]", f'name = "{name}"', f'version = "{version}"']
+    written = [
+        f'{{ url = "https://h.invalid/{file}", size = 5, hashes = {{ sha256 = "{"a" * 64}" }} }}' for file in files
+    ]
+    wheels = [text for file, text in zip(files, written, strict=True) if file.endswith(".whl")]
+    lines += [f"sdist = {text}" for file, text in zip(files, written, strict=True) if not file.endswith(".whl")]
+    lines += [f"wheels = [{', '.join(wheels)}]"] if wheels else []
+    return "\n".join(lines) + "\n"
+
+
+# ---- the host's configuration --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        ({}, {}),
+        ({"index-url": "https://ann:s3cret@h.invalid/simple"}, {"UV_INDEX_URL": "https://ann:s3cret@h.invalid/simple"}),
+        (
+            {"extra-index-url": "https://a.invalid/simple\nhttps://b.invalid/simple"},
+            {"UV_EXTRA_INDEX_URL": "https://a.invalid/simple https://b.invalid/simple"},
+        ),
+        ({"trusted-host": "a.invalid b.invalid:8080"}, {"UV_INSECURE_HOST": "a.invalid b.invalid:8080"}),
+        ({"default-timeout": "90"}, {"UV_HTTP_TIMEOUT": "90"}),
+        ({"default-timeout": "90", "timeout": "7"}, {"UV_HTTP_TIMEOUT": "7"}),
+        ({"retries": "2"}, {"UV_HTTP_RETRIES": "2"}),
+        ({"no-index": "true"}, {"UV_NO_INDEX": "1"}),
+        ({"no-index": "0"}, {}),
+        (
+            {"proxy": "ann:s3cret@proxy.invalid:3128"},
+            dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://ann:s3cret@proxy.invalid:3128"),
+        ),
+        (
+            {"proxy": "https://proxy.invalid"},
+            dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "https://proxy.invalid"),
+        ),
+        ({"find-links": "https://h.invalid/links /nowhere"}, {"UV_FIND_LINKS": "https://h.invalid/links"}),
+    ],
+)
+def test_uv_looks_where_pip_looks(options, variables):
+    assert uv_variables(config_for_options(options)) == {"UV_INDEX_STRATEGY": "unsafe-best-match", **variables}
+
+
+def test_certificates_and_directories_of_this_machine(tmp_path):
+    for name in ("ca.pem", "client.pem"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "wheels").mkdir()
+    options = {"cert": f"{tmp_path}/ca.pem", "client-cert": f"{tmp_path}/client.pem"}
+    config = config_for_options({**options, "find-links": f"{tmp_path}/wheels file://{tmp_path}/wheels"})
+    variables = uv_variables(config)
+    assert variables["SSL_CERT_FILE"] == config.variables["PIP_CERT"]
+    assert variables["SSL_CLIENT_CERT"] == config.variables["PIP_CLIENT_CERT"]
+    assert variables["UV_FIND_LINKS"] == f"{tmp_path}/wheels,file://{tmp_path}/wheels"
+
+
+# ---- answers -------------------------------------------------------------------------------------------------------
+
+
+def chosen(*files, **info):
+    """The file that is pinned of a package with these."""
+    (entry,) = entries_of(package("a", *files), {**INFO, **info})
+    return entry["url"].rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("files", "best"),
+    [
+        (["a-1-py3-none-any.whl", "a-1.tar.gz"], "a-1-py3-none-any.whl"),
+        (["a-1.tar.gz"], "a-1.tar.gz"),
+        (["a-1-cp312-cp312-manylinux_2_17_x86_64.whl", "a-1.tar.gz"], "a-1.tar.gz"),
+        (["a-1-py3-none-any.whl", "a-1-cp311-cp311-manylinux_2_17_x86_64.whl"], "a-1-cp311-cp311-manylinux_2_17_x86_64.whl"),
+        (["a-1-cp311-cp311-manylinux_2_37_x86_64.whl", "a-1-cp38-abi3-manylinux1_x86_64.whl"], "a-1-cp38-abi3-manylinux1_x86_64.whl"),
+        (["a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "a-1-cp311-cp311-manylinux2014_x86_64.whl"], "a-1-cp311-cp311-manylinux_2_28_x86_64.whl"),
+        (["a-1-py3-none-any.whl", "a-1-2-py3-none-any.whl"], "a-1-2-py3-none-any.whl"),
+        (["a-1-cp311-cp311-musllinux_1_1_x86_64.whl", "a-1-cp311-cp311-win_amd64.whl", "a-1-py2-none-any.whl", "a-1.tar.gz"], "a-1.tar.gz"),
+    ],
+)  # fmt: skip
+def test_the_wheel_whose_tags_come_first_is_pinned(files, best):
+    assert chosen(*files) == chosen(*reversed(files)) == best
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"libc": "musl or unknown"},
+        {"implementation": "pypy"},
+        {"abi": "cpython-311d-x86_64-linux-gnu"},
+        {"platform": "linux-riscv64"},
+    ],
+)
+def test_another_python_is_left_to_pip(info):
+    with pytest.raises(NotPinnedError, match="CPython on glibc"):
+        chosen("a-1-py3-none-any.whl", **info)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (package("a", "a-1-py3-none-any.whl").replace("a" * 64, "f00"), "no sha256 of a 1"),
+        (package("a", "a-1-py3-none-any.whl").replace("https:", "file:"), "a place that is no index"),
+        ('[[packages]]\nname = "a"\ndirectory = { path = "x" }\n', "a place that is no index"),
+        ("packages = ", "no TOML"),
+    ],
+)
+def test_what_has_no_hash_of_an_index_is_left_to_pip(text, why):
+    with pytest.raises(NotPinnedError, match=why):
+        entries_of(text, INFO)
+
+
+# ---- the kinds -----------------------------------------------------------------------------------------------------
+
+
+class Site:
+    """Answers as with_uv.py, and as inside.py after `uv` has failed."""
+
+    arch = "x86_64"
+
+    def __init__(self, *answers, status=0):
+        self.answers = [*answers]
+        self.status = status
+        self.ran = []
+        self.held = {}
+
+    def fetch(self, fetches):
+        return [f"/store/{fetch.sha256}" for fetch in fetches]
+
+    def note(self, text):
+        pass
+
+    def seen(self, sha256, url):
+        assert "@" not in url
+
+    def open(self, path, *, limit=0):
+        raise api.ResolveError(path, code="no-file")
+
+    def tags(self, directory=""):
+        return ()
+
+    def shared(self, name, make):
+        return self.held.setdefault(name, make())
+
+    def run(self, command, *, env=None, binds=(), network=False):
+        script, mode, document = command.argv[-3:]
+        self.ran.append((script.rpartition("/")[2], mode, json.loads(document), dict(env)))
+        if mode == "info":
+            return api.Completed(status=0, stdout=json.dumps(INFO).encode(), stderr=b"")
+        if script.endswith("with_uv.py") and self.status:
+            return api.Completed(status=self.status, stdout=b"", stderr=b"envtool: uv ended with 1\n")
+        return api.Completed(status=0, stdout=json.dumps(self.answers.pop(0)).encode(), stderr=b"")
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch):
+    """No test starts the host's pip."""
+    index = PipConfig(variables={"PIP_TIMEOUT": "9"})
+    for module in ("uv_resolver", "resolver"):
+        monkeypatch.setattr(f"envtool_python.{module}.read_index", lambda _site: index)
+    report = {
+        "name": "pip",
+        "version": "26",
+        "url": "https://h.invalid/pip-26-py3-none-any.whl",
+        "sha256": "p",
+        "size": 5,
+    }
+    monkeypatch.setattr("envtool_python.resolver._newest_pip", lambda *_: report)
+
+
+def request(options, **more):
+    where = api.Where(file="envtool.yaml", line=1, column=1)
+    return api.Request(name="deps", options=options, inputs=(), where=where, arch="x86_64", epoch=1_700_000_000, **more)
+
+
+def answer(*texts, **more):
+    pip = package("pip", "pip-26-py3-none-any.whl", version="26").replace("a" * 64, "b" * 64)
+    return {"info": INFO, "calls": [*texts], "pip": pip, **more}
+
+
+def test_the_lock_says_that_uv_chose(tmp_path):
+    site = Site(answer(package("a", "a-1-py3-none-any.whl")))
+    asked = request({"packages": ["a"], "adds": ["b"]})
+    pins = Pip().resolve(asked, site)
+    wheel = uv_entry("x86_64")
+    assert pins["uv"] == wheel["url"]
+    assert VERSION in pins["uv"]
+    assert [(file["name"], file["use"]) for file in pins["files"]] == [
+        ("uv", "build"),
+        ("pip", "build"),
+        ("a", "install"),
+    ]
+    (script, mode, document, env) = site.ran[0]
+    assert (script, mode, document["calls"]) == ("with_uv.py", "resolve", [["a"], ["b"]])
+    assert env["UV_HTTP_TIMEOUT"] == "9"
+    assert len(site.ran) == 1, "one container tells the Python and resolves"
+    command = Pip().build(asked, pins).steps[0].command
+    assert command.argv[-3].endswith("/with_uv.py")
+    del pins["uv"]
+    assert Pip().build(asked, pins).steps[0].command.argv[-3].endswith("/inside.py"), "a lock that pip made stays valid"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"packages": ["a"], "installer": "pip"},
+        {"packages": ["a @ https://h.invalid/a.tar.gz"]},
+        {"packages": ["--no-binary a", "a"]},
+        {"packages": ["a==1 --hash=sha256:00"]},
+    ],
+)
+def test_pip_resolves_what_uv_is_not_asked(options):
+    files = [{"name": "a", "version": "1", "url": "https://h.invalid/a-1-py3-none-any.whl", "sha256": "a", "size": 5}]
+    site = Site({"files": files})
+    pins = Pip().resolve(request(options), site)
+    assert "uv" not in pins
+    assert [script for script, *_ in site.ran] == ["inside.py", "inside.py"]
+
+
+@pytest.mark.parametrize("failure", ["status", "extends"])
+def test_what_uv_cannot_resolve_pip_answers(failure):
+    files = [{"name": "a", "version": "1", "url": "https://h.invalid/a-1-py3-none-any.whl", "sha256": "a", "size": 5}]
+    extends = {"info": {**INFO, "extends": True}, "reason": "the environment extends another one"}
+    answers = [{"files": files}] if failure == "status" else [extends, {"files": files}]
+    site = Site(*answers, status=int(failure == "status"))
+    pins = Pip().resolve(request(["a"]), site)
+    assert "uv" not in pins
+    assert [(script, mode) for script, mode, *_ in site.ran] == [
+        ("with_uv.py", "resolve"), ("inside.py", "info"), ("inside.py", "resolve"),
+    ]  # fmt: skip
+
+
+def test_who_insists_on_uv_learns_why_it_cannot():
+    with pytest.raises(api.ResolveError, match="uv cannot resolve this: uv ended with 1"):
+        Pip().resolve(request({"packages": ["a"], "installer": "uv"}), Site(status=1))
+
+
+def test_an_index_without_uv_leaves_all_to_pip(monkeypatch):
+    def fetch(*_):
+        raise api.FetchError("uv: no index of this machine has it", code="fetch-nowhere")
+
+    monkeypatch.setattr(uv_resolver, "fetch_uv", fetch)
+    files = [{"name": "a", "version": "1", "url": "https://h.invalid/a-1-py3-none-any.whl", "sha256": "a", "size": 5}]
+    assert "uv" not in Pip().resolve(request(["a"]), Site({"files": files}))
+
+
+def test_a_second_layer_of_a_run_asks_for_no_pip(tmp_path):
+    site = Site(answer(package("a", "a-1-py3-none-any.whl")), answer(package("c", "c-1-py3-none-any.whl")))
+    Pip().resolve(request(["a"]), site)
+    Pip().resolve(request(["c"]), site)
+    asked = [document["pips"] for _, _, document, _ in site.ran]
+    assert asked == [{}, {"3.11": "/run/envtool/python/files/pip-26-py3-none-any.whl"}]
+
+
+def test_pins_of_a_lock_name_files_that_they_have():
+    with pytest.raises(LookupError, match="uv is none of the files"):
+        Pip().fetches(request(["a"]), {"python": INFO, "pip": "pip.whl", "uv": "uv.whl", "files": [
+            {"name": "pip", "version": "1", "file": "pip.whl", "sha256": "0" * 64, "size": 1, "use": "build"}]})  # fmt: skip
+    assert PythonProject.pins["properties"]["uv"] == Pip.pins["properties"]["uv"]

@@ -23,7 +23,7 @@ pytestmark = [
 
 REPOSITORY = Path(__file__).parents[2]
 # Scripts of entry points, scripts and data of wheels, an extension module, a source distribution.
-PACKAGES = ["pytest", "ruff", "babel", "coverage", "docopt==0.6.2", "markupsafe"]
+PACKAGES = ["iniconfig", "ninja", "coverage", "docopt==0.6.2", "markupsafe"]
 PYPROJECT = """\
 [project]
 name = "ours"
@@ -152,7 +152,8 @@ def test_where_uv_and_pip_choose_differently_both_choices_satisfy_the_question(e
         layer = f"{{pip: {{packages: [{NAMES[0]}], installer: {installer}}}}}"
         spec = f"version: 1\nlayers: {{deps: {layer}}}\nenvs: {{unit: {{layers: [deps], tasks: {{test: 'true'}}}}}}\n"
         (envtool.project / "envtool.yaml").write_text(spec)
-        envtool("lock", PIP_EXTRA_INDEX_URL=index, PIP_TRUSTED_HOST="127.0.0.1")
+        (envtool.project / "envtool.lock").unlink(missing_ok=True)  # what is locked would be kept
+        envtool("lock", store=f"store-{installer}", PIP_EXTRA_INDEX_URL=index, PIP_TRUSTED_HOST="127.0.0.1")
         (chosen,) = pins(envtool.project)
         assert ("uv" in chosen) == (installer == "uv")
         versions[installer] = {file["name"]: file["version"] for file in chosen["files"] if file["use"] == "install"}

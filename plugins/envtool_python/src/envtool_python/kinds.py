@@ -350,13 +350,15 @@ class PythonProject(_VenvKind):
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`; for a wheel also the module of the checkout that tests may import instead."""
         assert isinstance(pins, dict)
-        modules: list[str] = []
-        if pins["install"] == "wheel":
-            from envtool_python.package_layout import shadowing_modules
+        if pins["install"] != "wheel":
+            return str(pins["install"])
+        from envtool_python.editable import NON_SOURCE_DIRECTORIES
+        from envtool_python.package_layout import shadowing_modules
 
-            root = posixpath.join(request.directory, str(_as_mapping(request.options).get("root", ".")))
-            modules = shadowing_modules([item.path for item in request.inputs], posixpath.normpath(root))
-        return f"{pins['install']} (the checkout's {modules[0]} may come first)" if modules else str(pins["install"])
+        root = _container_path(request, str(_as_mapping(request.options).get("root", ".")))
+        paths = [posixpath.join(api.PROJECT, item.path) for item in request.inputs]
+        modules = shadowing_modules(paths, root, NON_SOURCE_DIRECTORIES)
+        return f"wheel (the checkout's {modules[0]} may come first)" if modules else "wheel"
 
 
 def _make_resolver(request: api.Request, site: api.Site) -> Callable[[type[Resolver]], Resolver]:

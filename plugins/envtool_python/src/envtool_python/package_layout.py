@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from envtool_python.poetry import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 # Directories and modules of a flat layout that setuptools does not regard as packages.
 _NO_PACKAGES = frozenset(
@@ -118,16 +118,13 @@ def _is_module_name(name: str) -> bool:
 _NO_SHADOW = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
 
 
-def shadowing_modules(inputs: Iterable[str], root: str) -> list[str]:
-    """Returns the packages and modules in the directory `root`: tests that run there may import them first."""
-    from envtool_python.editable import NON_SOURCE_DIRECTORIES
-
+def shadowing_modules(inputs: Iterable[str], root: str, excluded: Collection[str]) -> list[str]:
+    """Returns the packages and modules in the directory `root`, but for `excluded` directories: tests that run there
+    may import them first."""
     paths = {posixpath.relpath(path, root) for path in inputs}
     packages = (
         path.removesuffix("__init__.py") for path in paths if path.count("/") == 1 and path.endswith("/__init__.py")
     )
     modules = (path for path in paths if path.endswith(".py") and "/" not in path and not _NO_SHADOW.match(path))
-    source_packages = (
-        path for path in packages if path.rstrip("/") not in NON_SOURCE_DIRECTORIES and not path.startswith("../")
-    )
+    source_packages = (path for path in packages if path.rstrip("/") not in excluded and not path.startswith("../"))
     return [*sorted(source_packages), *sorted(modules)]

@@ -295,20 +295,22 @@ class PythonProject(_VenvKind):
         """Raises ResolveError unless there is a project to install."""
         from envtool_python.editable import BUILD_FILES
         from envtool_python.layer_inputs import PipInputs
+        from envtool_python.pip_calls import installable_project
 
         root = posixpath.normpath(_as_mapping(request.options).get("root", "."))
-        _installable_project(
+        installable_project(
             PipInputs(request, site, patterns=[posixpath.join(root, name) for name in BUILD_FILES]), root
         )
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Resolves what the project's build needs. Raises ResolveError, FetchError."""
         from envtool_python.layer_inputs import PipInputs
+        from envtool_python.pip_calls import installable_project
         from envtool_python.uv_resolver import BY_PIP, resolve_with_uv
 
         options = _as_mapping(request.options)
         root = posixpath.normpath(options.get("root", "."))
-        facts = _installable_project(PipInputs(request, site), root)
+        facts = installable_project(PipInputs(request, site), root)
         site.note("asking the project what its build needs")
         return resolve_with_uv(
             options,
@@ -487,17 +489,3 @@ def _build_document(request: api.Request, pins: api.Json, project: api.Json) -> 
 
 def _indices(pins: api.Json, use: str) -> list[api.Json]:
     return [index for index, entry in enumerate(files_of(pins)) if entry["use"] == use]
-
-
-def _installable_project(files: PipInputs, root: str) -> ProjectMetadata:
-    """Returns the metadata of the project in `root`. Raises ResolveError (code no-project) if there is none."""
-    from envtool_python.pip_calls import facts_at
-
-    facts = facts_at(files, _prefix(root))
-    if not facts.buildable:
-        raise api.ResolveError(
-            f"there is no project to install in {root}",
-            code="no-project",
-            hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
-        )
-    return facts

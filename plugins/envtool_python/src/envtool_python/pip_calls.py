@@ -235,3 +235,15 @@ def facts_at(files: PipInputs, prefix: str) -> ProjectMetadata:
 def asks_project(options: Mapping[str, Any]) -> bool:
     """Whether the options ask for the project's own requirements."""
     return bool(options.get("project") or "extras" in options)
+
+
+def installable_project(files: PipInputs, root: str) -> ProjectMetadata:
+    """Returns the metadata of the project in `root`. Raises ResolveError (code no-project) if there is none."""
+    facts = facts_at(files, "" if root == "." else f"{root}/")
+    if not facts.buildable:
+        raise api.ResolveError(
+            f"there is no project to install in {root}",
+            code="no-project",
+            hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
+        )
+    return facts

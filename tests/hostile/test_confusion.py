@@ -21,7 +21,7 @@ import pytest
 from envtool import api, testing
 
 pytest.importorskip("envtool_python")
-from envtool_python import resolver, simple_index
+from envtool_python import resolver, simple_index, uv_resolver
 from envtool_python.kinds import Pip
 from envtool_python.language import Python
 from envtool_python.pip_config import PipConfig
@@ -397,6 +397,7 @@ def resolved(files, options, strangers, tmp_path, monkeypatch, request=None):
     for module in (resolver, simple_index):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
     monkeypatch.setattr(simple_index, "_default_index_url", lambda: "https://usual.invalid/simple")
+    monkeypatch.setattr(uv_resolver, "uv_entry", lambda _arch: None)  # pip gets each line; uv gets names alone
     monkeypatch.setattr(resolver, "_newest_pip", lambda *_: PIP)
     strangers.asked.clear()
     inputs = tuple(api.InputFile(path=path, sha256="0" * 64) for path in sorted(files))

@@ -3,6 +3,7 @@
 all_problems     completes an error about the project or the caller with all others of the same sort
 command_request  the values of the command line; finds the spec and selects the envs that they name
 compose          takes a Docker compose file over, as a spec
+env_programs     the variables and programs of an env: `env`, `shim`
 env_stack        builds the stack of one env, and runs a command in it: `exec`, `shell`
 image_output     writes an env as an image, pushes it, and lists its packages: `export`, `push`, `sbom`
 import_compose   reads compose files and writes the spec: `import compose`
@@ -21,6 +22,7 @@ project_pins     the pins of an env's base and layers, for verbs of plugins
 read_spec        reads the spec alone: `list`
 run_graph        runs a graph of tasks, each when all that it needs have passed
 running_services shows, stops, scales and enters services that run: `ps`, `down`, `scale`, `logs`
+shims            writes scripts that run programs of an env: `shim`
 spec_schema      the JSON Schema of a spec, with the kinds of the installed plugins: `schema`
 starter          detects what a project without a spec is, and checks its first spec: `init`
 tasks            runs a task in every env that has it, in parallel: `test`, `build`, `run`

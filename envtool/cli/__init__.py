@@ -12,6 +12,7 @@ diff             `envtool diff`
 docs             writes docs/cli.md from the command line: `python -m envtool.cli.docs > docs/cli.md`
 doctor           `envtool doctor`
 down             `envtool down [SERVICE...]`
+env              `envtool env ENV`
 exec             `envtool exec ENV -- CMD…`
 export           `envtool export`
 fast_junit       `--junit` of an unchanged `test`
@@ -44,6 +45,7 @@ schema           `envtool schema`
 service_tables   text and JSON of `up`, `ps` and `logs`
 session          runs work in a thread, shows its events, handles ^C: for all verbs that build layers
 shell            `envtool shell ENV`
+shim             `envtool shim DIR`
 signals          handles ^C, SIGTERM and SIGHUP
 store            `envtool store`
 store_tables     text and JSON of `gc` and `store`

@@ -30,6 +30,8 @@ VERBS = {
     "ci": "Run the pipeline: all tasks that the spec names, by their needs.",
     "exec": "Run a command in an env.",
     "shell": "Open a shell in an env.",
+    "env": "Print the variables of an env, for an editor or direnv.",
+    "shim": "Write shims: scripts that run programs of an env.",
     "up": "Start the services of the project, or replace what changed.",
     "down": "Stop them; nothing of them is left.",
     "ps": "Show the services that run.",
@@ -58,7 +60,7 @@ VERBS = {
     "completion": "Print the completion script of a shell.",
 }
 GROUPS = {  # the headings of help
-    "Run": ("test", "build", "run", "ci", "exec", "shell"),
+    "Run": ("test", "build", "run", "ci", "exec", "shell", "env", "shim"),
     "Services": ("up", "down", "ps", "logs", "scale"),
     "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),

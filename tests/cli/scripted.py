@@ -63,6 +63,34 @@ def sbom(request, env, form, emit, cancel):
     return '{"bill": 1}\n'
 
 
+def read_variables(request, env, emit, cancel):
+    from envtool.app.env_programs import EnvVariables
+
+    requests.append((request, env))
+    variables = {
+        "DANGER": 'a\'b\nc $HOME `id` "d" \\e',
+        "ENVTOOL_ENV": env,
+        "PATH": "/opt/venv/bin:/usr/bin",
+        "not-a-name": "1",
+    }
+    return EnvVariables(env, "/p", variables)
+
+
+def find_programs(request, names, emit, cancel):
+    from envtool.app.env_programs import EnvProgram, ProjectPrograms
+
+    requests.append((request, names))
+    programs = () if scenario() == "empty" else (EnvProgram("pytest", "unit"), EnvProgram("python", "docs"))
+    return ProjectPrograms("/p", "/p/envtool.yaml", programs)
+
+
+def write_shims(directory, found):
+    from envtool.app.shims import WrittenShims
+
+    requests.append(directory)
+    return WrittenShims("/p/.shims", found.programs, ("python",), ("pip",) if found.programs else ())
+
+
 def cache(request):
     from envtool.teamcache.stats import CacheCounts, CacheStats
     from envtool.teamcache.status import CacheItem, CacheStatus
@@ -879,6 +907,7 @@ def enter(request, service, argv, *, terminal, term):
 
 
 REPLACED = {
+    "envtool.app.env_programs": (find_programs, read_variables),
     "envtool.app.env_stack": (execute,),
     "envtool.app.image_output": (export, push, sbom),
     "envtool.app.inspection": (diff, inspect),
@@ -887,6 +916,7 @@ REPLACED = {
     "envtool.app.make_plan": (plan,),
     "envtool.app.read_spec": (listeners, load, load_and_keep, run_offers),
     "envtool.app.running_services": (enter, read_logs, scale, show, stop),
+    "envtool.app.shims": (write_shims,),
     "envtool.app.spec_schema": (schema,),
     "envtool.app.starter": (around, check, detect),
     "envtool.app.tasks": (run,),

@@ -22,7 +22,7 @@ envtool shim .shims -e unit python pytest
 """
 
 
-@click.command("shim", cls=Verb, examples=EXAMPLES, stdout="has a line for each shim")
+@click.command("shim", cls=Verb, examples=EXAMPLES)
 @click.argument("place", metavar="DIR", type=click.Path())
 @click.argument("programs", nargs=-1, metavar="[PROGRAM]...")
 @click.option(

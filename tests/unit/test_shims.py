@@ -68,13 +68,13 @@ def test_a_shim_that_envtool_itself_finds_ends(tmp_path, recorder):
     assert "take its directory out of PATH" in done.stderr
 
 
-hostile = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1, max_size=20
-) | st.sampled_from(["$(touch x)", "`id`", "'", '"', "a\nb", "-rf", "*", "[a]", "\\", "unit[a b,c]", "#", "\n#!"])
+hostile = st.text("aé \t\n$`'\"\\*?[](){};&|<>-=#!~%", min_size=1, max_size=20) | st.sampled_from(
+    ["$(touch x)", "`id`", "-rf", "unit[a b,c]", "\n#!"]
+)
 
 
 @given(hostile, hostile, st.lists(hostile, max_size=4))
-@settings(max_examples=examples(30, 300))
+@settings(max_examples=examples(30, 300), deadline=None)
 def test_no_name_of_an_env_or_a_directory_is_a_command(tmp_path_factory, env, directory, words):
     if directory in (".", ".."):
         return

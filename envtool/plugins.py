@@ -28,8 +28,8 @@ OURS = "envtool itself"
 # the verbs of the command line (a test holds this to cli.main.VERBS): no plugin may have one of these names
 OUR_VERBS = frozenset({
     "build", "cache", "ci", "completion", "diff", "doctor", "down", "env", "exec", "export", "fetch", "gc", "help",
-    "import", "init", "inspect", "list", "lock", "logs", "plan", "ps", "push", "run", "sbom", "scale", "schema",
-    "shell", "shim", "store", "test", "up", "vendor", "verify", "version", "why",
+    "import", "init", "inspect", "list", "lock", "logs", "plan", "plugins", "ps", "push", "run", "sbom", "scale",
+    "schema", "shell", "shim", "store", "test", "up", "vendor", "verify", "version", "why",
 })  # fmt: skip
 PACKAGE = "envtool.kinds"
 # the modules whose hooks return the built-in kinds, and the built-in readers and formats of reports

@@ -8,6 +8,7 @@ env_stack        builds the stack of one env, and runs a command in it: `exec`, 
 image_output     writes an env as an image, pushes it, and lists its packages: `export`, `push`, `sbom`
 import_compose   reads compose files and writes the spec: `import compose`
 inspection       reads layers and stacks in the store: `inspect`, `diff`
+installed_plugins lists plugins, their files, and what each adds: `plugins`
 limits_of_run    the limits of one run, and whether they can be enforced here
 lock_file        writes the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
 machine_checks   checks the machine, the store and config.yaml: `doctor`

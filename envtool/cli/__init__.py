@@ -34,6 +34,7 @@ missing_command  says which program was perhaps meant, where `exec` did not find
 plan             `envtool plan`
 option_values    the values of options, as types
 plan_text        the text of `plan`: what is done for each base and layer, why, and the sums
+plugin_list      `envtool plugins`
 plugin_verbs     the verbs of plugins, as commands of click
 ps               `envtool ps`
 push             `envtool push`

@@ -37,7 +37,8 @@ an error (2) before anything is built or run.
 | status | meaning |
 |---|---|
 | 0 | all passed |
-| 1 | a task failed or ran out of time, `verify` or `diff` found a difference, or `store verify` damage that is left |
+| 1 | a task failed or ran out of time, `verify` or `diff` found a difference, `store verify` damage that is left, or \
+`plugins` one that cannot be used |
 | 2 | the command line or the spec is wrong: for all envs, and nothing was run, or for some, and the others were |
 | 3 | an environment could not be built (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
 run, or envtool has a bug |

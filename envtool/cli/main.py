@@ -56,16 +56,19 @@ VERBS = {
     "import": "Write an envtool.yaml from the file of another program: compose.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to fix what it cannot.",
+    "plugins": "Show the installed plugins, from where, and what each adds.",
     "version": "Show the versions that matter in a bug report.",
     "completion": "Print the completion script of a shell.",
 }
+# a word of Python names no module, and a name of a module means one thing (envtool/plugins.py)
+MODULES = {"import": "import_spec", "plugins": "plugin_list"}
 GROUPS = {  # the headings of help
     "Run": ("test", "build", "run", "ci", "exec", "shell", "env", "shim"),
     "Services": ("up", "down", "ps", "logs", "scale"),
     "Inspect": ("list", "plan", "why", "inspect", "diff", "verify"),
     "Pin": ("lock", "fetch", "vendor"),
     "Publish": ("export", "push", "sbom", "cache"),
-    "Maintain": ("init", "import", "store", "gc", "doctor", "schema", "version", "completion"),
+    "Maintain": ("init", "import", "store", "gc", "doctor", "schema", "plugins", "version", "completion"),
 }
 SYNONYMS = {  # what other programs call a verb
     "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "check": "test",
@@ -96,8 +99,7 @@ class VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb. Raises UsageError, with the closest name, if there is none of this name."""
         if cmd_name in VERBS:
-            module = "import_spec" if cmd_name == "import" else cmd_name  # a word of Python names no module
-            command: click.Command = import_module(f"envtool.cli.{module}").command
+            command: click.Command = import_module(f"envtool.cli.{MODULES.get(cmd_name, cmd_name)}").command
             return command
         if cmd_name.startswith("-"):
             return None

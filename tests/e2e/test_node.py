@@ -156,10 +156,10 @@ def test_what_cannot_be_installed_is_said_with_its_place(project):
     assert stale.status == 3
     assert "is not pinned: package.json and its lock file do not agree" in stale.said
     (project.project / "package-lock.json").unlink()
-    project.write("yarn.lock", "")
+    project.write("bun.lock", "")
     other = project.envtool("test")
     assert other.status == 2
-    assert "yarn.lock is of yarn, which is not supported" in other.err
+    assert "bun.lock is of bun, which is not supported" in other.err
 
 
 class Registry(http.server.BaseHTTPRequestHandler):

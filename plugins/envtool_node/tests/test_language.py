@@ -75,10 +75,14 @@ def test_workspaces_in_yarns_notation():
         ({"package.json": "[]"}, "package.json is not a JSON object"),
         ({"package.json": '{"dependencies": []}'}, "`dependencies` is not an object"),
         ({"package.json": '{"workspaces": "x"}'}, "`workspaces` is not a list"),
-        ({"package.json": "{}", "yarn.lock": ""}, "yarn.lock is of yarn, which is not supported"),
-        ({"package.json": "{}", "pnpm-lock.yaml": ""}, "pnpm-lock.yaml is of pnpm, which is not supported"),
+        ({"package.json": "{}", "yarn.lock": "", "pnpm-lock.yaml": ""}, "there are lock files of pnpm and yarn"),
+        ({"package.json": "{}", "pnpm-lock.yaml": "", "pnpm-workspace.yaml": "- a"}, "is not a mapping"),
+        ({"package.json": '{"packageManager": "vlt@1.0.0"}'}, "packageManager is vlt, which is not supported"),
         ({"package.json": "{}", "bun.lockb": ""}, "bun.lockb is of bun, which is not supported"),
-        ({"package.json": '{"packageManager": "pnpm@9.1.0"}'}, "packageManager is pnpm, which is not supported"),
+        (
+            {"package.json": '{"packageManager": "pnpm@9.1.0"}'},
+            "its packageManager is pnpm, and there is no pnpm-lock.yaml",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(files, said):
@@ -103,6 +107,41 @@ def test_with_a_lock_of_npms_own_the_others_are_passed_over():
     assert [layer.kind for layer in testing.check_language(NodeLanguage(), files)] == ["apt", "npm"]
 
 
+def test_package_manager_decides_between_lock_files_and_their_version():
+    files = {
+        "package.json": manifest(
+            packageManager="pnpm@9.1.0+sha512.0a", pnpm={"patchedDependencies": {"a@1": "p/a.patch"}}
+        ),
+        "pnpm-lock.yaml": "",
+        "yarn.lock": "",
+        "pnpm-workspace.yaml": "packages: ['packages/*']",
+        "packages/a/package.json": "{}",
+        "p/a.patch": "",
+    }
+    _, layer = testing.check_language(NodeLanguage(), files)
+    assert layer.kind == "pnpm"
+    assert layer.options == {"version": "9.1.0+sha512.0a", "inputs": ["p/a.patch", "packages/a/package.json"]}
+
+
+def test_workspaces_and_plugins_of_yarn():
+    files = {
+        "package.json": manifest(workspaces=["packages/*"]),
+        "yarn.lock": "",
+        "packages/a/package.json": "{}",
+        ".yarn/patches/a.patch": "",
+        ".yarn/releases/yarn-4.5.3.cjs": "",
+    }
+    _, layer = testing.check_language(NodeLanguage(), files)
+    assert layer.kind == "yarn"
+    assert layer.options == {"inputs": [".yarn/patches/a.patch", "packages/a/package.json"]}
+
+
+def test_omit_is_of_npm():
+    with pytest.raises(api.SpecError) as caught:
+        NodeLanguage().layers(draft(omit=["dev"]), testing.MemoryProject({"package.json": "{}", "yarn.lock": ""}))
+    assert "`omit` is of npm, and yarn.lock is of yarn" in caught.value.problems[0].message
+
+
 NPM_INIT = 'echo "Error: no test specified" && exit 1'
 
 
@@ -117,6 +156,8 @@ NPM_INIT = 'echo "Error: no test specified" && exit 1'
             {"package.json": manifest(scripts={"test": "x"}), "yarn.lock": "", "package-lock.json": LOCK},
             "npm test -- {{ args }}",
         ),
+        ({"package.json": manifest(scripts={"test": "x"}), "yarn.lock": ""}, "yarn test {{ args }}"),
+        ({"package.json": manifest(scripts={"test": "x"}), "pnpm-lock.yaml": ""}, "pnpm test {{ args }}"),
     ],
 )
 def test_detection(files, task, monkeypatch):
@@ -135,7 +176,11 @@ def test_detection(files, task, monkeypatch):
         ({"package.json": "{}"}, "no tests"),
         ({"package.json": manifest(scripts={"test": 'echo "Error: no test specified" && exit 1'})}, "no tests"),
         ({"package.json": "{"}, "package.json:1: "),
-        ({"package.json": manifest(scripts={"test": "x"}), "yarn.lock": ""}, "of yarn"),
+        (
+            {"package.json": manifest(scripts={"test": "x"}, packageManager="yarn@4.5.3")},
+            "of yarn and without yarn.lock",
+        ),
+        ({"package.json": manifest(scripts={"test": "x"}), "bun.lock": ""}, "of bun, which is not supported"),
         ({"package.json": manifest(scripts={"test": "x"}, packageManager="pnpm@9.0.0")}, "of pnpm"),
     ],
 )

@@ -43,15 +43,20 @@ def prepare_install(document: dict[str, Any]) -> None:
         _remove(f"{root}/{name}")
     _write(f"{root}/package-lock.json", json.dumps(offline_lockfile(packages, integrities)))
     for path in document["manifests"]:
-        manifest = _json(path)
-        if manifest.pop("scripts", None) is not None:
-            _write(path, json.dumps(manifest))
-        if os.path.dirname(path) in document["links"]:
-            _create_commands(os.path.dirname(path), manifest)
+        drop_scripts(path, create_commands=os.path.dirname(path) in document["links"])
     if os.path.exists(f"{root}/.npmrc"):
         with open(f"{root}/.npmrc", encoding="utf-8", errors="replace") as file:
             text = sanitize_project_npmrc(file.read())
         _write(f"{root}/.npmrc", text)
+
+
+def drop_scripts(path: str, *, create_commands: bool) -> None:
+    """Removes the scripts from a package.json: they belong to tasks. With `create_commands`, the package is linked."""
+    manifest = _json(path)
+    if manifest.pop("scripts", None) is not None:
+        _write(path, json.dumps(manifest))
+    if create_commands:
+        _create_commands(os.path.dirname(path), manifest)
 
 
 def open_node_modules(trees: list[str]) -> None:

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.places import NAMES, OMIT, QUIET, REGISTRY, WORK, join
+from envtool_node.places import NAMES, OMIT, QUIET, REGISTRY, TOP, WORK, join
 
 if TYPE_CHECKING:
-    from envtool_node import resolver
+    from envtool_node import manager_install, resolver
 
-TOP = "/opt/npm"  # the layer's directory of node_modules, which is mounted at its own path in the project
 # npm asks a registry for a package that is in package.json but not in the lock file, before it reports the difference.
 _CI = f"""\
 case $1 in */*) PATH="${{1%/*}}:$PATH" ;; esac
@@ -313,3 +312,117 @@ def _root(request: api.Request) -> str:
 def _module_parents(request: api.Request, pins: api.Json) -> list[str]:
     assert isinstance(pins, dict)
     return [join(_root(request), str(top)) for top in pins["trees"]]  # type: ignore[union-attr]
+
+
+# ---- pnpm and Yarn --------------------------------------------------------------------------------------------------
+
+SETTINGS = {"pnpm": ("pnpm-workspace.yaml", ".npmrc", ".pnpmfile.cjs"), "yarn": (".yarnrc.yml", ".npmrc")}
+LOCKFILES = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
+_FIELDS: dict[str, Any] = PINS["properties"]  # type: ignore[assignment,call-overload,index]
+MANAGER_PINS = api.shapes.record(
+    {
+        **{key: _FIELDS[key] for key in ("node", "files", "trees", "links")},
+        "manager": _FIELDS["files"]["items"],
+        "lockfile": api.shapes.PATH,
+    }
+)
+
+
+class _ManagerKind(api.Kind):
+    """What the kinds `pnpm` and `yarn` have in common."""
+
+    pins: ClassVar[api.Json] = MANAGER_PINS
+    needs_only: ClassVar[bool] = True
+    schema: ClassVar[api.Json] = {
+        "description": "node_modules of a project: pinned by its pnpm-lock.yaml or yarn.lock, fetched by hash,"
+        " installed offline by the package manager that wrote the lock file, which is pinned too",
+        "examples": [{"directory": "web"}],
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            **{key: OPTIONS[key] for key in ("node", "directory", "scripts")},
+            "version": {
+                "type": "string",
+                "minLength": 1,
+                "description": "of pnpm or Yarn, exactly; a hash may stand behind it, as in `packageManager` of"
+                " package.json (default: a version that reads the lock file)",
+            },
+            "inputs": strings(
+                "further files that it reads, or globs: package.json of workspaces, local tarballs, patches"
+            ),
+        },
+    }
+
+    def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
+        """package.json, the lock file and further inputs; the files of settings, if they exist."""
+        settings = _as_mapping(options)
+        directory = _directory(settings)
+        required = [join(directory, name) for name in ("package.json", LOCKFILES[self.name])]
+        optional = [join(directory, name) for name in SETTINGS[self.name]]
+        return (
+            *map(api.Input, (*required, *settings.get("inputs", ()))),
+            *(api.Input(path, required=False) for path in optional),
+        )
+
+    def question(self, request: api.Request) -> api.Json:
+        """The answer depends on the content of the lock file and the settings, and on the names of the other files;
+        never on .npmrc, which belongs to one machine."""
+        names = {join(_root(request), name) for name in (LOCKFILES[self.name], *SETTINGS[self.name])}
+        files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]
+        return [
+            request.options,
+            request.directory,
+            [[item.path, item.sha256 if item.path in names else ""] for item in files],
+        ]
+
+    def _steps(self) -> manager_install.ManagerSteps:
+        from envtool_node import manager_install
+
+        return manager_install.STEPS[self.name]
+
+    def resolve(self, request: api.Request, site: api.Site) -> api.Json:
+        """See manager_resolver. Raises ResolveError, FetchError."""
+        return self._steps().resolve(request, site)
+
+    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
+        """Every pinned tarball, and that of the package manager."""
+        return self._steps().fetches(pins)
+
+    def locate(
+        self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
+    ) -> Sequence[api.Fetch]:
+        """Finds the tarballs where this machine's npm looks, with its credentials."""
+        return self._steps().locate(request, pins, fetches, site)
+
+    def material(self, request: api.Request, pins: api.Json) -> api.Json:
+        """Returns the build document and the variables; the core adds the files' hashes and the inputs to every key."""
+        return self._steps().material(request, pins)
+
+    def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
+        """Mounts each node_modules at the path where the package manager would have created it."""
+        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)}
+
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
+        """Puts the packages' commands first, then the package manager."""
+        return self._steps().variables(request, pins)
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Runs the installation, which sees the package.json files, the lock file and the settings alone."""
+        return self._steps().build(request, pins)
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:
+        """As in `14 packages`."""
+        number = len(_files(pins))
+        return f"{number} package{'' if number == 1 else 's'}"
+
+
+class Pnpm(_ManagerKind):
+    """`pnpm: {}`, `pnpm: {directory: web}`."""
+
+    name: ClassVar[str] = "pnpm"
+
+
+class Yarn(_ManagerKind):
+    """`yarn: {}`, `yarn: {directory: web}`: Yarn 1 or later, by the lock file."""
+
+    name: ClassVar[str] = "yarn"

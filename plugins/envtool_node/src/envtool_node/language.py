@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from envtool_node.package_json import PackageJson
 
 # Lock files of other package managers -> the manager. npm would not install the versions that they pin.
-OTHER_LOCKFILES = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
+OTHER_LOCKFILES = {"bun.lock": "bun", "bun.lockb": "bun"}
+MANAGERS = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
+MANAGER_FILES = {  # what they read beside package.json, the lock file and their settings
+    "pnpm": ("patches/*.patch",),
+    "yarn": (".yarn/patches/*", ".yarn/plugins/**/*.cjs"),
+}
 NO_TESTS = "no test specified"  # what `npm init` writes, which always fails
 TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the command line"
     pattern
@@ -22,7 +27,10 @@ TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the comm
     for pattern in (name, f"**/{name}")
 ) + tuple(f"{top}test/**/*.{ending}" for top in ("", "**/") for ending in ("js", "mjs", "cjs"))
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
-SUPPORTED = "supported are package-lock.json and npm-shrinkwrap.json: `npm install --package-lock-only` makes one"
+SUPPORTED = (
+    "supported are package-lock.json, npm-shrinkwrap.json, pnpm-lock.yaml and yarn.lock:"
+    " `npm install --package-lock-only` makes the first"
+)
 
 
 class NodeLanguage(api.Language):
@@ -49,12 +57,12 @@ class NodeLanguage(api.Language):
             line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
             raise api.SpecError((api.Problem(where=where, message=str(error), code="npm-file", text=line),)) from None
         lockfile = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
-        _check_manager(env, project, directory, manifest, lockfile)
-        return _layers(env, project, directory, manifest, lockfile)
+        manager = _choose_manager(env, project, directory, manifest, lockfile)
+        return _layers(env, project, directory, manifest, lockfile, manager)
 
 
 def _layers(
-    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
+    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str, manager: str
 ) -> tuple[api.LayerDraft, ...]:
     used_names = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
@@ -62,11 +70,14 @@ def _layers(
         name = _choose_name("nodejs", used_names)
         drafts.append(api.LayerDraft(name=name, kind="apt", options=["nodejs", "npm"], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
-    if not (manifest.dependencies or manifest.workspaces or lockfile):
+    if not (manifest.dependencies or manifest.workspaces or lockfile or manager):
         return tuple(drafts)
     options: dict[str, api.Json] = {key: env.options[key] for key in OPTIONS if key in env.options}
     if directory == ".":
         options.pop("directory", None)
+    if manager:
+        drafts.append(_manager_layer(env, project, directory, manifest, manager, options, used_names, needs))
+        return tuple(drafts)
     from envtool_node.package_json import further_inputs
 
     inputs = further_inputs(manifest, directory, project.glob)
@@ -85,20 +96,70 @@ def _choose_name(name: str, used_names: set[str]) -> str:
     return name
 
 
-def _check_manager(
+def _manager_layer(
+    env: api.EnvDraft,
+    project: api.Project,
+    directory: str,
+    manifest: PackageJson,
+    manager: str,
+    options: dict[str, api.Json],
+    used_names: set[str],
+    needs: tuple[str, ...],
+) -> api.LayerDraft:
+    """Returns the layer of a project that pnpm or Yarn locked. Raises SpecError."""
+    from dataclasses import replace
+
+    from envtool_node.locked_sources import workspace_patterns
+    from envtool_node.package_json import WrongManifestError, further_inputs
+
+    if "omit" in options:
+        raise _spec_error(env, f"`omit` is of npm, and {MANAGERS[manager]} is of {manager}", hint="remove `omit`")
+    if manifest.manager == manager and manifest.manager_version:
+        options["version"] = manifest.manager_version
+    if manager == "pnpm":
+        try:
+            patterns = workspace_patterns(project.read(join(directory, "pnpm-workspace.yaml")) or "")
+        except WrongManifestError as error:
+            raise _spec_error(env, str(error), hint="pnpm reads it, too") from None
+        manifest = replace(manifest, workspaces=patterns)
+    inputs = set(further_inputs(manifest, directory, project.glob))
+    inputs |= {join(directory, path) for path in manifest.patches if not join(path).startswith(("/", ".."))}
+    inputs |= {path for pattern in MANAGER_FILES[manager] for path in project.glob(join(directory, pattern))}
+    if inputs - {join(directory, "package.json")}:
+        options["inputs"] = [*sorted(inputs - {join(directory, "package.json")})]
+    return api.LayerDraft(name=_choose_name("node-modules", used_names), kind=manager, options=options, needs=needs)
+
+
+def _choose_manager(
     env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
-) -> None:
+) -> str:
+    """Returns the package manager whose lock file counts, "" for npm. Raises SpecError."""
     if lockfile:
-        return
+        return ""
     for name, manager in OTHER_LOCKFILES.items():
         path = join(directory, name)
         if _has_file(project, path):
             raise _spec_error(env, f"{path} is of {manager}, which is not supported", hint=SUPPORTED)
-    if manifest.manager not in ("", "npm"):
-        path = join(directory, "package.json")
+    path = join(directory, "package.json")
+    if manifest.manager not in ("", "npm", *MANAGERS):
         raise _spec_error(
             env, f"{path}: its packageManager is {manifest.manager}, which is not supported", hint=SUPPORTED
         )
+    locked = [name for name, file in MANAGERS.items() if project.read(join(directory, file)) is not None]
+    if manifest.manager in MANAGERS and manifest.manager not in locked:
+        raise _spec_error(
+            env,
+            f"{path}: its packageManager is {manifest.manager}, and there is no"
+            f" {join(directory, MANAGERS[manifest.manager])}",
+            hint=f"`{manifest.manager} install` makes one",
+        )
+    if len(locked) > 1 and manifest.manager not in locked:
+        raise _spec_error(
+            env,
+            f"there are lock files of {' and '.join(locked)}",
+            hint=f'{path} says which counts: `"packageManager": "{locked[0]}@…"`',
+        )
+    return manifest.manager if manifest.manager in locked else (locked[0] if locked else "")
 
 
 def _has_file(project: api.Project, path: str) -> bool:
@@ -122,8 +183,15 @@ def detect(project: api.Project) -> list[api.Detection]:
         manifest = parse(text, "package.json")
     except WrongManifestError as error:
         return [api.Detection(language="node", reason=f"{error.file}:{error.line}: {error}")]
-    locked = any(project.read(name) is not None for name in NAMES)
+    locked = any(project.read(name) is not None for name in (*NAMES, *MANAGERS.values()))
     manager = next((manager for name, manager in OTHER_LOCKFILES.items() if _has_file(project, name)), manifest.manager)
+    if not locked and manager in MANAGERS:
+        return [
+            api.Detection(
+                language="node",
+                reason=f"package.json, of {manager} and without {MANAGERS[manager]}: `{manager} install` makes it",
+            )
+        ]
     if not locked and manager not in ("", "npm"):
         return [
             api.Detection(
@@ -136,7 +204,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
     if script and NO_TESTS not in script:
-        task, reason = "npm test -- {{ args }}", "package.json with a test script"
+        task, reason = f"{_test_command(project)} {{{{ args }}}}", "package.json with a test script"
     elif _tested_workspace(project, manifest):
         task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
@@ -144,6 +212,13 @@ def detect(project: api.Project) -> list[api.Detection]:
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
+
+
+def _test_command(project: api.Project) -> str:
+    """Returns the command that runs the test script, by the manager of the lock file."""
+    if any(project.read(name) is not None for name in NAMES):
+        return "npm test --"
+    return next((f"{name} test" for name, file in MANAGERS.items() if project.read(file) is not None), "npm test --")
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:

@@ -36,6 +36,8 @@ class PackageJson:
     workspaces: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
     manager: str = ""  # of `packageManager`: "npm", "yarn", "pnpm"
+    manager_version: str = ""  # of `packageManager`, with the hash behind it
+    patches: tuple[str, ...] = ()  # paths of pnpm's patches, relative to package.json
 
 
 def parse(text: str, file: str) -> PackageJson:
@@ -68,7 +70,14 @@ def parse(text: str, file: str) -> PackageJson:
         workspaces=tuple(str(pattern) for pattern in workspaces),
         local=tuple(local),
         manager=str(document.get("packageManager") or "").partition("@")[0],
+        manager_version=str(document.get("packageManager") or "").partition("@")[2],
+        patches=_patches(document.get("pnpm")),
     )
+
+
+def _patches(settings: Any) -> tuple[str, ...]:
+    patched = settings.get("patchedDependencies") if isinstance(settings, dict) else None
+    return tuple(path for path in patched.values() if isinstance(path, str)) if isinstance(patched, dict) else ()
 
 
 def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:

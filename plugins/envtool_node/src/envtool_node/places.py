@@ -7,6 +7,7 @@ import posixpath
 NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # of lock files; npm reads the first that exists
 OMIT = ("dev", "optional", "peer")  # sorts of dependencies that npm can leave out
 REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
+TOP = "/opt/npm"  # the layer's directory of node_modules, which is mounted at its own path in the project
 WORK = "/tmp/envtool-npm"
 QUIET = {
     "npm_config_audit": "false",

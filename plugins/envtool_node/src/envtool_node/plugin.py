@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envtool import api
-from envtool_node.kinds import Npm
+from envtool_node.kinds import Npm, Pnpm, Yarn
 from envtool_node.language import NodeLanguage, detect
 
 envtool_api = 1  # of docs/api-changelog.md
@@ -11,8 +11,8 @@ envtool_api = 1  # of docs/api-changelog.md
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`npm`."""
-    return [Npm()]
+    """`npm`, `pnpm`, `yarn`."""
+    return [Npm(), Pnpm(), Yarn()]
 
 
 @api.hook

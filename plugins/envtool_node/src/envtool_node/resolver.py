@@ -231,9 +231,8 @@ def resolve_pins(
             code="npm-lock",
             hint="name a release of it, or a tarball by URL or `file:`; workspaces and `link`ed directories work too",
         ) from None
-    _check_links(origin, linked)
-    _check_local(origin, tarballs)
-    files = _fetch_tarballs(site, tarballs, config, runtime.registry)
+    check_inputs(origin, linked, tarballs)
+    files = fetch_tarballs(site, tarballs, config, runtime.registry)
     site.note(f"{len(files)} package{'' if len(files) == 1 else 's'}")
     directories = node_modules_parents([*tarballs, *linked])
     _check_inside(origin.root, directories)
@@ -272,7 +271,7 @@ def _make_lockfile(
     return packages
 
 
-def _fetch_tarballs(
+def fetch_tarballs(
     site: api.Site, tarballs: Mapping[str, LockedPackage], config: NpmConfig, default: str
 ) -> list[api.Json]:
     """Fetches each tarball once and returns the `files` of the pins, sorted by name."""
@@ -335,6 +334,12 @@ def blob_names(packages: Sequence[LockedPackage]) -> list[str]:
 
 
 # ---- checks -----------------------------------------------------------------------------------------------------
+
+
+def check_inputs(origin: InstallSources, linked: Mapping[str, str], tarballs: Mapping[str, LockedPackage]) -> None:
+    """Raises ResolveError if a linked directory's package.json or a local tarball is not among the inputs."""
+    _check_links(origin, linked)
+    _check_local(origin, tarballs)
 
 
 def _check_links(origin: InstallSources, linked: Mapping[str, str]) -> None:

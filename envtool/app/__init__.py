@@ -4,6 +4,7 @@ all_problems     completes an error about the project or the caller with all oth
 command_request  the values of the command line; finds the spec and selects the envs that they name
 compose          takes a Docker compose file over, as a spec
 env_programs     the variables and programs of an env: `env`, `shim`
+init_from        takes the files of tox and nox over, as a spec
 env_stack        builds the stack of one env, and runs a command in it: `exec`, `shell`
 image_output     writes an env as an image, pushes it, and lists its packages: `export`, `push`, `sbom`
 import_compose   reads compose files and writes the spec: `import compose`

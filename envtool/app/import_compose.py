@@ -50,7 +50,7 @@ def import_compose(
     root = os.path.abspath(directory)
     if not os.path.isdir(root):
         raise UsageError(f"no directory `{directory}`", code="no-directory")
-    paths = [_in_project(root, os.path.join(request.directory, file), file) for file in files]
+    paths = [path_in_project(root, os.path.join(request.directory, file), file) for file in files]
     state = ImportState(project=ProjectFiles(root, HostAccess(root, resolve_permissions(request, root))))
     state.variables = _variables(state, paths, given)
     whole = ComposeFiles(state).read_all(paths)
@@ -67,7 +67,7 @@ def import_compose(
     )
 
 
-def _in_project(root: str, path: str, named: str) -> str:
+def path_in_project(root: str, path: str, named: str) -> str:
     """Returns the path relative to the project. Raises UsageError where it is elsewhere."""
     parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     relative = os.path.relpath(os.path.join(parent, os.path.basename(path)), os.path.realpath(root))

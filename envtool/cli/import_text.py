@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from envtool.app.compose.notes import Note
     from envtool.app.import_compose import ComposeImport
+    from envtool.app.init_from.taken_spec import TakenSpec
     from envtool.model import Json
     from envtool.report.formatting import Style
 
@@ -25,20 +26,9 @@ def format_import(
 ) -> str:
     """Returns what a person has to know of an import, for standard error; with `short` only its last line. `beside`:
     the spec, which has the notes as comments, was printed to the same place."""
-    lines: list[str] = []
-    for effect, heading in _HEADINGS.items() if not beside else ():
-        grouped = _grouped([note for note in result.notes if note.effect == effect])
-        if grouped:
-            lines.append(style.paint("1", heading))
-        for note, services in grouped:
-            subject = f"{', '.join(services)}: " if any(services) else ""
-            lines.append(f"  {note.where}: {one_line(f'{subject}`{note.key}`: {note.message}')}")
-            if note.hint:
-                lines.append(f"    {style.paint('36', 'hint:')} {one_line(note.hint)}")
-    if meaningless := _meaningless(result.notes):
-        lines += [style.paint("1", "without an effect here:"), *meaningless]
+    lines = [] if short else _note_lines(result.notes, style, beside=beside)
     if short:
-        lines = []
+        pass
     elif result.override:
         command = one_line(f"envtool import compose {' '.join(files)} {result.override}")
         lines.append(f"{one_line(result.override)} is not read: compose merges it over the first; type: `{command}`")
@@ -50,6 +40,50 @@ def format_import(
     taken = f"{count} service{'s' if count != 1 else ''}: {', '.join(result.services)}"
     lines.append(one_line(f"wrote {path}, {taken}; next: {_next_command(path)}" if path else f"took over {taken}"))
     return style.glyphs("\n".join(lines))
+
+
+def _note_lines(notes: Sequence[Note], style: Style, *, beside: bool = False) -> list[str]:
+    """Returns the notes by their effect; with `beside` only those that the comments of the spec do not have."""
+    lines: list[str] = []
+    for effect, heading in _HEADINGS.items() if not beside else ():
+        grouped = _grouped([note for note in notes if note.effect == effect])
+        if grouped:
+            lines.append(style.paint("1", heading))
+        for note, services in grouped:
+            subject = f"{', '.join(services)}: " if any(services) else ""
+            lines.append(f"  {note.where}: {one_line(f'{subject}`{note.key}`: {note.message}')}")
+            if note.hint:
+                lines.append(f"    {style.paint('36', 'hint:')} {one_line(note.hint)}")
+    if meaningless := _meaningless(notes):
+        lines += [style.paint("1", "without an effect here:"), *meaningless]
+    return lines
+
+
+def format_taken(result: TakenSpec, path: str, again: str, style: Style, *, short: bool) -> str:
+    """Returns what a person has to know of a file that `init --from` took over; with `short` only the last line.
+    `again` is the command `envtool` with its options."""
+    lines = [] if short else _note_lines(result.notes, style)
+    if result.override and not short:
+        lines.append(f"{one_line(result.override)} is not read: `envtool import compose` merges several files")
+    nouns = [("env", result.envs), ("service", result.services)]
+    counted = [
+        f"{len(names)} {noun}{'s' if len(names) != 1 else ''}: {', '.join(names)}" for noun, names in nouns if names
+    ]
+    verb = "test" if result.envs else "up"
+    lines.append(one_line(f"wrote {path}, {'; '.join(counted)}; next: {again} {verb}"))
+    return style.glyphs("\n".join(lines))
+
+
+def taken_json(result: TakenSpec, path: str) -> dict[str, Json]:
+    """Returns the JSON of `init --from` (docs/json.md)."""
+    notes = [
+        {("env" if key == "service" and not result.services else key): value for key, value in note.items()}
+        for note in _notes_json(result.notes)
+    ]
+    return {
+        "file": path, "written": [path], "spec": result.text, "envs": [*result.envs], "services": [*result.services],
+        "notes": [*notes],
+    }  # fmt: skip
 
 
 def _next_command(path: str) -> str:
@@ -86,7 +120,11 @@ def _meaningless(notes: Sequence[Note]) -> list[str]:
 
 def import_json(result: ComposeImport, path: str) -> dict[str, Json]:
     """Returns the JSON of `import compose` (docs/json.md)."""
-    notes: list[Json] = [
+    return {"file": path, "spec": result.text, "services": [*result.services], "notes": [*_notes_json(result.notes)]}
+
+
+def _notes_json(notes: Sequence[Note]) -> list[dict[str, Json]]:
+    return [
         {
             "file": note.where.file,
             "line": note.where.line,
@@ -97,6 +135,5 @@ def import_json(result: ComposeImport, path: str) -> dict[str, Json]:
             "message": note.message,
             "hint": note.hint,
         }
-        for note in result.notes
+        for note in notes
     ]
-    return {"file": path, "spec": result.text, "services": [*result.services], "notes": notes}

@@ -18,21 +18,32 @@ if TYPE_CHECKING:
 
     from envtool.api import Detection
     from envtool.app.command_request import CommandRequest
+    from envtool.cli.common_options import Settings
 
 EXAMPLES = """
 envtool init
 envtool init -C services/api
 envtool init --test 'make check'
+envtool init --from tox.ini
 """
 
 
 @click.command("init", cls=Verb, examples=EXAMPLES)
 @click.option("--test", "test", metavar="COMMAND", default="", help="The command that runs the tests.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    default="",
+    help="Take over the file of another tool: tox.ini, noxfile.py or compose.yaml.",
+)
 @click.pass_context
-def command(ctx: click.Context, /, test: str) -> None:
+def command(ctx: click.Context, /, test: str, source: str) -> None:
     """Write a first envtool.yaml, from what the project's own files say. Never overwrites one.
 
-    If they do not say how the project is tested, `--test` has to.
+    If they do not say how the project is tested, `--test` has to. With `--from` the spec has what one file of another
+    tool says, and names each thing that a spec cannot express, with its place. Nothing of the project is executed. See
+    docs/init.md.
     """
     from envtool.app import starter
     from envtool.cli.init_text import init_json, render_spec_files
@@ -42,6 +53,11 @@ def command(ctx: click.Context, /, test: str) -> None:
     if os.path.lexists(path):
         raise _exists_error(path)
     request = settings.request()
+    if source:
+        if test:
+            raise UsageError("`--from` and `--test` are two sources of the tests", code="usage.options")
+        _take_over(settings, path, source)
+        return
     valid, invalid = _split_valid(request, starter.detect(request), test)
     texts = render_spec_files(valid, test)
     if not texts:
@@ -72,6 +88,23 @@ def command(ctx: click.Context, /, test: str) -> None:
     for detection in left_out:
         print(f"left out {detection.language}: {detection.reason}", file=sys.stderr)
     print(f"wrote {', '.join([path, *others])}; next: {settings.again()} test", file=sys.stderr)
+
+
+def _take_over(settings: Settings, path: str, source: str) -> None:
+    """Writes the spec for the file of another tool, and says how the two differ."""
+    from envtool.app.init_from.take_over import take_over
+    from envtool.cli import console, import_text
+
+    directory = os.path.dirname(path) or "."
+    result = take_over(settings.request(), source, directory)
+    _write_spec(path, directory, result.text)
+    if settings.json:
+        from envtool.report.json_lines import write_line
+
+        write_line(sys.stdout, import_text.taken_json(result, path))
+    style = console.detect_style(sys.stderr, settings.color)
+    text = import_text.format_taken(result, path, settings.again(), style, short=settings.verbosity < 0)
+    print(console.fit_to_terminal(text, sys.stderr), file=sys.stderr)
 
 
 def _split_valid(

@@ -30,7 +30,8 @@ def listed_names(names: Iterable[str]) -> str:
 
 
 class Note(NamedTuple):
-    """A note on a key that is imported with another meaning, or not at all. `service` is "" for a key at the top."""
+    """A note on a key that is imported with another meaning, or not at all. `service` is "" for a key at the top; in a
+    file without services it is the env."""
 
     where: Where
     service: str

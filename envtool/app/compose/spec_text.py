@@ -35,30 +35,34 @@ def write_spec(
     for note in notes:
         if note.effect != "meaningless":
             by_service.setdefault(names.get(note.service, ""), []).append(note)
-    lines = _comment(f"Written by `envtool import compose {source}`.")
-    lines += [line for note in by_service.get("", ()) for line in _comment(_sentence(note))]
+    lines = comment_lines(f"Written by `envtool import compose {source}`.")
+    lines += [line for note in by_service.get("", ()) for line in comment_lines(note_sentence(note))]
     lines += ["version: 1", "", "services:"]
     for service in services:
         if lines[-1] != "services:":
             lines.append("")
         if service.with_kind is not None:
             line = f"{scalar(service.name)}: {flow(escape_templates(service.with_kind))}"
-            lines += _comment(f"`{line}` is Debian's own server: `--kinds` writes it.", "  ")
+            lines += comment_lines(f"`{line}` is Debian's own server: `--kinds` writes it.", "  ")
         lines.append(f"  {scalar(service.name)}:{'' if service.keys else ' {}'}")
-        lines += [line for note in by_service.get(service.name, ()) for line in _comment(_sentence(note), "    ")]
+        lines += [
+            line for note in by_service.get(service.name, ()) for line in comment_lines(note_sentence(note), "    ")
+        ]
         for key, value in service.keys.items():
-            lines += _entry(key, escape_templates(value), "    ")
+            lines += entry_lines(key, escape_templates(value), "    ")
     used = [service.name for service in services if service.started]
-    lines += ["", "envs:", "  unit:", *_comment("write the command of the tests: `tasks: {test: …}`", "    ")]
-    lines += _entry("services", [*used], "    ")
+    lines += ["", "envs:", "  unit:", *comment_lines("write the command of the tests: `tasks: {test: …}`", "    ")]
+    lines += entry_lines("services", [*used], "    ")
     return "\n".join(lines) + "\n"
 
 
-def _sentence(note: Note) -> str:
+def note_sentence(note: Note) -> str:
+    """Returns a note as a sentence with its place, for a comment."""
     return f"{note.where.file}:{note.where.line}: `{note.key}`: {note.message}"
 
 
-def _comment(text: str, indent: str = "") -> list[str]:
+def comment_lines(text: str, indent: str = "") -> list[str]:
+    """Returns a text as lines of a comment."""
     lead = f"{indent}# "
     return textwrap.wrap(
         one_line(text), WIDTH, initial_indent=lead, subsequent_indent=f"{lead}  ", break_on_hyphens=False
@@ -80,7 +84,7 @@ def _is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
-def _entry(key: str, value: Json, indent: str) -> list[str]:
+def entry_lines(key: str, value: Json, indent: str) -> list[str]:
     """Returns the lines of one entry: in one line if it fits, else one line for each member."""
     name = scalar(key)
     if isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value):
@@ -91,7 +95,7 @@ def _entry(key: str, value: Json, indent: str) -> list[str]:
     lines = [f"{indent}{name}:"]
     if isinstance(value, dict) and value:
         for inner, member in value.items():
-            lines += _entry(inner, member, f"{indent}  ")
+            lines += entry_lines(inner, member, f"{indent}  ")
         return lines
     if isinstance(value, list) and value:
         return [*lines, *(f"{indent}  - {flow(member)}" for member in value)]

@@ -1,0 +1,18 @@
+"""Takes the files of other tools over: their text -> the text of an envtool.yaml, and a note for each thing that means
+something else here, or nothing. Nothing of the project is executed. Compose files are read by `app.compose`.
+
+debian_pythons    which Debian release has which Python
+ini_lines         reads an ini file as configparser does, with the line of each value
+install_words     the words of `pip install` as requirements, files of them, and extras of the project
+nox_session       what the body of a session of nox installs and runs
+nox_values        literal values, names and f-strings of a noxfile, without executing it
+noxfile           the sessions of a noxfile.py as envs
+python_env        what a Python environment installs and runs as the keys of an env
+quoted_words      a list of words as a command of a shell
+take_over         chooses the reader of a file, and checks what it returns
+taken_spec        an env that was taken over, and the text of the spec
+tox_envs          one environment of tox as an env
+tox_factors       names of environments, and the lines that hold for one of them
+tox_ini           the environments of a tox.ini as envs
+tox_values        tox's substitutions: `{posargs}`, `{env:NAME:default}`, `{[section]key}`
+"""

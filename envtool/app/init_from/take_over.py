@@ -1,0 +1,80 @@
+"""Chooses the reader of a file for `init --from`, and checks the spec that it returns."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from envtool import plugins
+from envtool.app.command_request import SPEC, CommandRequest
+from envtool.app.init_from.taken_spec import TakenEnv, TakenSpec, write_taken_spec
+from envtool.app.permissions import resolve_permissions
+from envtool.errors import SpecError, UsageError
+from envtool.project.host_access import HostAccess
+from envtool.project.source_files import ProjectFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from envtool.api import Project
+    from envtool.app.compose.notes import Note
+
+    Reader = Callable[[Project, str, str], tuple[list[TakenEnv], list[Note]]]
+
+FORMATS = "tox.ini, noxfile.py and compose.yaml"
+_COMPOSE = re.compile(r"(?:.*[.-])?compose(?:[.-].*)?\.ya?ml")
+
+
+def take_over(request: CommandRequest, file: str, directory: str) -> TakenSpec:
+    """Returns the spec for the file of another tool: a path of the caller, in or below `directory`, that of the spec.
+    Raises SpecError with each error and its place, UsageError."""
+    from envtool.app import import_compose
+
+    if _COMPOSE.fullmatch(posixpath.basename(file)):
+        taken = import_compose.import_compose(request, [file], {}, directory)
+        return TakenSpec(taken.text, (), taken.notes, taken.services, taken.override)
+    reader = _reader(posixpath.basename(file))
+    if reader is None:
+        hint = f"known are {FORMATS}"
+        raise UsageError(f"`{file}` is no file that `init --from` reads", code="usage.format", hint=hint)
+    root = os.path.abspath(directory)
+    path = import_compose.path_in_project(root, os.path.join(request.directory, file), file)
+    project = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)))
+    content = project.read_bytes(path)
+    if content is None:
+        raise UsageError(f"there is no file `{file}` in {root}", code="usage.file", hint="git ignores it, perhaps")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"`{file}` is not UTF-8", code="usage.file") from None
+    if "\0" in text:
+        raise UsageError(f"`{file}` has a NUL, and is no text", code="usage.file")
+    envs, notes = reader(project, path, text)
+    ordered = tuple(dict.fromkeys(notes))
+    result = TakenSpec(write_taken_spec(path, envs, ordered), tuple(env.name for env in envs), ordered)
+    _check(project, root, result.text)
+    return result
+
+
+def _reader(name: str) -> Reader | None:
+    from envtool.app.init_from import noxfile, tox_ini
+
+    if name == "tox.ini":
+        return tox_ini.take_tox_ini
+    if name == "noxfile.py":
+        return noxfile.take_noxfile
+    return None
+
+
+def _check(project: ProjectFiles, root: str, text: str) -> None:
+    """Raises SpecError if the spec would be wrong."""
+    from envtool.app.starter import ProjectWithTexts
+    from envtool.spec import load as load_spec
+
+    try:
+        load_spec(ProjectWithTexts(project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+    except SpecError as error:
+        hint = "these are places in the spec that would have been written, or in the project's own files; nothing is"
+        raise SpecError(error.problems, hint=hint) from None

@@ -1,6 +1,7 @@
 """Finds the programs that a target of a Makefile calls. Pure.
 
-Variables and functions of make are not expanded: a program that one of them names (`$(CC)`) is taken to be installed.
+A variable that is assigned one word stands for it (`GO := go`). Other variables and functions of make are not expanded:
+a program that one of them names (`$(CC)`) is taken to be installed.
 """
 
 from __future__ import annotations
@@ -34,8 +35,23 @@ _RULE = re.compile(r"^(?P<targets>[^\s#:=$][^#:=$]*?)\s*::?(?!=)(?P<needs>[^=#;]
 _WORD = re.compile(
     r"(?:^|[;|&(]|&&|\|\||\b(?:then|do|else|exec|env|time)\b)\s*((?:[A-Za-z_]\w*=\S*\s+)*)([^\s;|&()<>]+)"
 )
+_ASSIGNED = re.compile(r"^[ ]*(\w{1,60})[ \t]*(?:::?|\?|\+)?=([^\n]{0,200})$", re.MULTILINE)
+_VARIABLE = re.compile(r"\$[({](\w{1,60})[)}]")
 MAX_TARGETS = 1000  # targets whose recipes are read
 MAX_LINE_LENGTH = 2000  # characters; longer lines are skipped, since the patterns would take long
+
+
+def expand_names(text: str) -> str:
+    """Returns a Makefile in which variables that are assigned one word, once, are replaced by it."""
+    assigned: dict[str, set[str]] = {}
+    for name, value in _ASSIGNED.findall(text):
+        assigned.setdefault(name, set()).add(value.strip())
+    words = {
+        name: next(iter(values))
+        for name, values in assigned.items()
+        if len(values) == 1 and all(re.fullmatch(r"[A-Za-z][\w.+-]*", value) for value in values)
+    }
+    return _VARIABLE.sub(lambda match: words.get(match[1], match[0]), text) if words else text
 
 
 def find_programs(text: str, target: str) -> list[str]:

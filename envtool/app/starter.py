@@ -43,7 +43,9 @@ def detect(request: CommandRequest) -> tuple[Detection, ...]:
     detected = _detect_by_plugins(files)
     if any(detection.tested for detection in detected):
         return detected
-    more = (*detected, *detect_build_system(files))
+    # a plugin that knows the build files says why their tests cannot pass: no task is written for them after all
+    is_known = any(detection.language == "cc" for detection in detected)
+    more = detected if is_known else (*detected, *detect_build_system(files))
     return more if any(detection.tested for detection in more) else (*more, *_detect_subprojects(files))
 
 
@@ -155,12 +157,16 @@ def _detect_make(project: Project) -> Detection | None:
             continue
         is_cpp = any(project.glob(pattern) for pattern in _CPP_PATTERNS)
         packages = (*C_PACKAGES, "g++") if is_cpp else C_PACKAGES
+        text = makefile.expand_names(text)
         targets = _TEST_TARGET.findall(text)
         if not targets:
             reason = f"{name}, which has neither a target `test` nor `check`"
             return Detection(language="make", reason=reason, env=_make_env("bookworm", packages))
         target = "test" if "test" in targets else "check"
         programs = makefile.find_programs(text, target)
+        if "go" in programs and project.read("go.mod") is None:
+            reason = f"{name}, whose target `{target}` calls `go` where there is no go.mod: `go mod init` makes one"
+            return Detection(language="make", reason=reason, env=_make_env("bookworm", packages))
         packages = tuple(
             dict.fromkeys(
                 (*packages, *(makefile.PACKAGES[program] for program in programs if program in makefile.PACKAGES))

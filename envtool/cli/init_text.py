@@ -33,10 +33,10 @@ def render_spec_files(detections: Sequence[Detection], test: str = "") -> dict[s
     }
     first: dict[str, Json] = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
     included = {
-        f"{directory}/{INCLUDED_NAME}": _dump_yaml({"envs": _envs_mapping(detection, "")})
-        for directory, detection in below.items()
+        f"{directory}/{INCLUDED_NAME}": _render({"envs": _envs_mapping(detections_below, "")}, detections_below)
+        for directory, detections_below in below.items()
     }
-    return {"envtool.yaml": _dump_yaml(first), **included}
+    return {"envtool.yaml": _render(first, own, test), **included}
 
 
 def init_json(written: Sequence[str], used: Sequence[Detection], left_out: Sequence[Detection]) -> dict[str, Json]:
@@ -77,8 +77,58 @@ def _envs_mapping(detections: Sequence[Detection], test: str) -> dict[str, Json]
     return envs
 
 
-def _dump_yaml(document: Mapping[str, Json]) -> str:
-    from yaml import safe_dump
+def _render(document: Mapping[str, Json], detections: Sequence[Detection], test: str = "") -> str:
+    """Returns the text of a spec, with a comment for each choice."""
+    from envtool.app.compose.spec_text import comment_lines, entry_lines
 
-    text: str = safe_dump({**document}, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 16)
-    return f"version: 1\n\n{text}"
+    lines = comment_lines("Written by `envtool init`, which has executed nothing of the project.")
+    lines += ["version: 1", ""]
+    if include := document.get("include"):
+        lines += comment_lines("each project below has a spec of its own: `envtool test -e NAME/*`")
+        lines += [*entry_lines("include", include, ""), ""]
+    envs = document.get("envs")
+    reasons = {_json_text(detection.env): detection for detection in detections if detection.tested}
+    if isinstance(envs, dict):
+        lines.append("envs:")
+        for name, env in envs.items():
+            if not isinstance(env, dict):
+                continue
+            lines += ["", f"  {name}:"] if lines[-1] != "envs:" else [f"  {name}:"]
+            detection = reasons.get(_json_text(env))
+            for comment in _env_comments(env, detection, test):
+                lines += comment_lines(comment, "    ")
+            for key, value in env.items():
+                lines += comment_lines(_KEYS[key], "    ") if key in _KEYS else []
+                lines += entry_lines(key, value, "    ")
+    while not lines[-1]:
+        lines.pop()
+    return "\n".join(lines) + "\n"
+
+
+# What `init` writes, and why.
+_KEYS = {
+    "language": "adds the layers that the project's own files ask for: `envtool plan` lists them",
+    "caches": "directories that are kept from run to run: they are no part of a result",
+    "sources": "requirements that are projects of this checkout, not packages of an index",
+    "layers": "Debian's packages of the programs that the build calls",
+    "tasks": "`envtool test` runs `test`; arguments after `--` stand where `args` is",
+}
+
+
+def _env_comments(env: Mapping[str, Json], detection: Detection | None, test: str) -> list[str]:
+    base = env.get("base")
+    found = f"{detection.language}: {detection.reason}" if detection is not None else ""
+    if test:
+        found = f"`--test` has given the command{f'; found {found}' if found else ''}"
+    if isinstance(base, dict) and "debian" in base:
+        reason = f"base: the packages of Debian {base['debian']}, which are the same on every machine"
+    else:
+        reason = "base: the programs of this machine, which are new enough; `base: {debian: …}` is the same everywhere"
+    return [*([f"found {found}" if not test else found] if found else []), reason]
+
+
+def _json_text(value: Json) -> str:
+    """Returns a value as text that is equal for equal values."""
+    import json
+
+    return json.dumps(value, sort_keys=True)

@@ -6,7 +6,7 @@ import pytest
 
 from envtool.app.command_request import CommandRequest
 from envtool.app.read_spec import load
-from envtool.app.starter import detect_build_system
+from envtool.app.starter import detect, detect_build_system
 from envtool.cli.main import main
 from envtool.testing import MemoryProject
 
@@ -28,6 +28,14 @@ def one(files):
         ({"Makefile": "test: t\n\t@./t\nt: t.c\n\tclang -o t t.c\n"}, "bookworm", ["clang"], "make test"),
         ({"Makefile": "test:\n\tA=1 python3 -m unittest && echo yes\n"}, "bookworm", ["python3"], "make test"),
         ({"Makefile": "test: ; @$(CC) -o t t.c && ./t\n"}, "bookworm", ["gcc"], "make test"),
+        ({"Makefile": "PY ?= python3\ntest:\n\t$(PY) -m unittest\n"}, "bookworm", ["python3"], "make test"),
+        ({"Makefile": "X := $(shell frobnicate)\ntest:\n\t$(X) all\n"}, "bookworm", [], "make test"),
+        (
+            {"Makefile": "GO := go\ntest:\n\t${GO} test ./...\n", "go.mod": "module a\n"},
+            "bookworm",
+            ["golang-go"],
+            "make test",
+        ),
         (
             {"Makefile": "test:\n\tfor f in a b; do ./t $$f | diff - $$f.out || exit 1; done\n"},
             "bookworm",
@@ -58,6 +66,8 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
         ({"Makefile": "all:\n\ttrue\n"}, "neither a target `test` nor `check`"),
         ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to install it"),
         ({"Makefile": "test: x\nx:\n\t@docker build .\n"}, "calls `docker`"),
+        ({"Makefile": "GO := go\ntest:\n\t$(GO) test x.org/y\n"}, "calls `go` where there is no go.mod"),
+        ({"Makefile": "T = frobnicate\ntest:\n\t$(T) --all\n"}, "calls `frobnicate`: a layer has to install it"),
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),
         ({"CMakeLists.txt": CMAKE + "enable_testing()\nfind_package(Boost REQUIRED)"}, "looks for Boost"),
@@ -67,6 +77,18 @@ def test_what_could_not_pass_is_not_written(files, why):
     found = one(files)
     assert not found.tested
     assert why in found.reason
+
+
+def test_a_plugin_that_knows_why_tests_cannot_pass_is_not_outvoted(tmp_path, monkeypatch):
+    """CMake says what is missing: no task is written for the same file by the core's own rules."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"{CMAKE}enable_testing()\nadd_test(NAME t COMMAND t)\nfind_package(Foo REQUIRED)\n"
+    )
+    (tmp_path / "Makefile").write_text("test:\n\tcmake -B x && ctest\n")
+    (found,) = detect(CommandRequest())
+    assert (found.language, found.tested) == ("cc", False)
+    assert "requires Foo" in found.reason
 
 
 def test_where_nothing_is_known_nothing_is_found():

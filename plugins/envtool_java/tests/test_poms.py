@@ -127,6 +127,7 @@ def test_repositories_of_the_project():
     text = """<project><repositories><repository><id>a</id><url>https://a.example/m2/</url></repository>
     <repository><id>file</id><url>file:///etc</url></repository><repository><url>${x}</url></repository></repositories>
     <pluginRepositories><pluginRepository><id>b</id><url>http://b.example</url></pluginRepository></pluginRepositories>
+    <distributionManagement><repository><id>c</id><url>https://c.example</url></repository></distributionManagement>
     </project>"""
     assert declared_repositories({"pom.xml": text}) == (
         DeclaredRepository(id="a", url="https://a.example/m2"),

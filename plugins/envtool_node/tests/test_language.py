@@ -149,6 +149,19 @@ NPM_INIT = 'echo "Error: no test specified" && exit 1'
     ("files", "task"),
     [
         ({"package.json": manifest(scripts={"test": "vitest"})}, "npm test -- {{ args }}"),
+        (
+            {
+                "package.json": manifest(
+                    scripts={"pretest": "npm run lint", "test": "tape", "posttest": "aud --production"}
+                )
+            },
+            "npm test --ignore-scripts -- {{ args }}",
+        ),
+        (
+            {"package.json": manifest(scripts={"pretest": "rollup -c", "test": "tape", "posttest": "npx npm audit"})},
+            "npm run pretest && npm test --ignore-scripts -- {{ args }}",
+        ),
+        ({"package.json": manifest(scripts={"pretest": "rollup -c", "test": "tape"})}, "npm test -- {{ args }}"),
         ({"package.json": "{}", "a.test.js": ""}, "node --test {{ args }}"),
         ({"package.json": "{}", "src/test/a.mjs": ""}, "node --test {{ args }}"),
         ({"package.json": manifest(scripts={"test": NPM_INIT}), "test/a.js": ""}, "node --test {{ args }}"),

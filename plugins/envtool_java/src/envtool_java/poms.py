@@ -110,15 +110,15 @@ def select_poms(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def declared_repositories(texts: Mapping[str, str]) -> tuple[DeclaredRepository, ...]:
-    """Returns the repositories that pom.xml files (path -> text) declare, of plugins too, in their order. Raises
-    WrongPomError."""
+    """Returns the repositories that pom.xml files (path -> text) declare, of plugins too, in their order. Those
+    of `distributionManagement` are where releases go to: Maven does not read from them. Raises WrongPomError."""
     repositories: dict[DeclaredRepository, None] = {}
     for path, text in texts.items():
         root = parse_xml(text, path)
-        for name in ("repository", "pluginRepository"):
-            for element in root.iter(name):
+        for several, name in (("repositories", "repository"), ("pluginRepositories", "pluginRepository")):
+            for element in (child for parent in root.iter(several) for child in parent.iter(name)):
                 url = child_text(element, "url")
-                if re.match(r"https?://[^\s${}]+$", url):  # of distributionManagement too: a build only reads them
+                if re.match(r"https?://[^\s${}]+$", url):
                     repositories[DeclaredRepository(id=child_text(element, "id"), url=url.rstrip("/"))] = None
     return tuple(repositories)
 

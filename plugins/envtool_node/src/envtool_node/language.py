@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,6 +27,10 @@ TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the comm
     for name in (f"*.test.{ending}", f"*-test.{ending}", f"*_test.{ending}", f"test-*.{ending}", f"test.{ending}")
     for pattern in (name, f"**/{name}")
 ) + tuple(f"{top}test/**/*.{ending}" for top in ("", "**/") for ending in ("js", "mjs", "cjs"))
+# Linters, audits and what downloads when it is called, in a script around that of the tests.
+_CHECKS = re.compile(
+    r"\b(?:aud|audit|npx|eslint|eclint|jshint|jscs|standard|xo|prettier|tsc|attw|evalmd|lint)\b", re.IGNORECASE
+)
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 SUPPORTED = (
     "supported are package-lock.json, npm-shrinkwrap.json, pnpm-lock.yaml and yarn.lock:"
@@ -204,7 +209,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
     if script and NO_TESTS not in script:
-        task, reason = f"{_test_command(project)} {{{{ args }}}}", "package.json with a test script"
+        task, reason = _script_test(project, manifest.scripts)
     elif _tested_workspace(project, manifest):
         task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
@@ -214,11 +219,25 @@ def detect(project: api.Project) -> list[api.Detection]:
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
 
 
-def _test_command(project: api.Project) -> str:
-    """Returns the command that runs the test script, by the manager of the lock file."""
-    if any(project.read(name) is not None for name in NAMES):
-        return "npm test --"
-    return next((f"{name} test" for name, file in MANAGERS.items() if project.read(file) is not None), "npm test --")
+def _script_test(project: api.Project, scripts: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the command of the test script, by the manager of the lock file, and the reason."""
+    if not any(project.read(name) is not None for name in NAMES):
+        for name, file in MANAGERS.items():
+            if project.read(file) is not None:
+                return f"{name} test {{{{ args }}}}", "package.json with a test script"
+    return _npm_test(scripts)
+
+
+def _npm_test(scripts: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the command of the test script, and the reason. npm also runs `pretest` and `posttest`: linters and
+    audits, which need git or a registry, are no tests, and are left out."""
+    around = {name: str(scripts.get(name) or "") for name in ("pretest", "posttest")}
+    checks = [name for name, script in around.items() if _CHECKS.search(script)]
+    if not checks:
+        return "npm test -- {{ args }}", "package.json with a test script"
+    before = "npm run pretest && " if around["pretest"] and "pretest" not in checks else ""
+    reason = f"package.json with a test script, without its {' and '.join(checks)}, which check other things than tests"
+    return f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:

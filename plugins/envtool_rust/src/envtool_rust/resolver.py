@@ -35,7 +35,8 @@ HINT_CARGO = "add a layer that has it, such as `apt: [cargo]`, and name it in th
 
 # $1 the cargo, $2 the directory of the project's root, then paths and texts of files. Settings are passed as text:
 # container root cannot read a bind of a file that only the caller may read. Before 1.68 the sparse index, of which
-# only the entries that are needed are downloaded, has to be asked for.
+# only the entries that are needed are downloaded, has to be asked for. From 1.84 on cargo can choose versions that its
+# rustc compiles, which it does by itself only for a package of edition 2024.
 _PREPARE = f"""\
 set -eu
 cargo=$1 directory=$2
@@ -55,6 +56,7 @@ done
 cd "{WORK}/project/$directory"
 version=$("$cargo" --version)
 minor=${{version#cargo 1.}}
+export CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback
 if [ "${{minor%%.*}}" -lt 68 ]; then export RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_SPARSE_REGISTRY=true; fi
 """
 _LOCK = """\

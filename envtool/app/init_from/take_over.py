@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Project, str, str], tuple[list[TakenEnv], list[Note]]]
 
-FORMATS = "tox.ini, noxfile.py and compose.yaml"
+FORMATS = "tox.ini, noxfile.py, Dockerfile and compose.yaml"
+_DOCKERFILE = re.compile(r"(?:Docker|Container)file(?:[.-][\w.-]+)?|[\w.-]+\.(?:Docker|docker|Container|container)file")
 _COMPOSE = re.compile(r"(?:.*[.-])?compose(?:[.-].*)?\.ya?ml")
 
 
@@ -59,8 +60,10 @@ def take_over(request: CommandRequest, file: str, directory: str) -> TakenSpec:
 
 
 def _reader(name: str) -> Reader | None:
-    from envtool.app.init_from import noxfile, tox_ini
+    from envtool.app.init_from import dockerfile_env, noxfile, tox_ini
 
+    if _DOCKERFILE.fullmatch(name):
+        return dockerfile_env.take_dockerfile
     if name == "tox.ini":
         return tox_ini.take_tox_ini
     if name == "noxfile.py":

@@ -283,3 +283,22 @@ def test_without_tools_on_this_machine_the_base_is_debian(monkeypatch):
 )
 def test_what_is_no_project_of_c_is_not_detected(files):
     assert detect(testing.MemoryProject(files)) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [
+        ('option(X_BUILD_TESTS "Build tests" OFF)', " -DX_BUILD_TESTS=ON"),
+        ('cmake_dependent_option(X_BUILD_TESTS\n  "Build tests" OFF\n  "BUILD_TESTING" OFF)', " -DX_BUILD_TESTS=ON"),
+        ("option(ENABLE_TESTING OFF)", " -DENABLE_TESTING=ON"),
+        ('option(X_BUILD_TESTS "Build tests" ON)', ""),
+        ('option(X_BUILD_BENCHMARKS "Build benchmarks" OFF)', ""),
+        ('option(X_ENABLE_TESTS_OF_SPEED "x" OFF)', ""),
+        ('# option(X_BUILD_TESTS "Build tests" OFF)', ""),
+        ('option(X_BUILD_TESTS "$(touch x)" OFF)', " -DX_BUILD_TESTS=ON"),
+    ],
+)
+def test_an_option_that_builds_the_tests_is_switched_on(option, flag):
+    text = f"project(x)\n{option}\nenable_testing()\nadd_test(NAME t COMMAND t)\n"
+    (found,) = detect(testing.MemoryProject({"CMakeLists.txt": text}))
+    assert found.env["tasks"]["test"][0] == f"cmake -S . -B build{flag}"

@@ -112,3 +112,35 @@ def test_what_could_not_pass_is_not_detected(files, why):
 
 def test_nothing_is_detected_where_there_is_no_module():
     assert detect(testing.MemoryProject({})) == []
+
+
+OWN = 'package errors_test\n\nimport (\n\t"fmt"\n\n\t"example.org/pkg/errors"\n)\n\nvar x = "github.com/a/b"\n'
+
+
+def test_a_package_from_before_modules_that_needs_nothing():
+    files = {"errors.go": 'package errors\n\nimport "io"\n', "example_test.go": OWN}
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env["set"] == {"GOPATH": "/tmp/go", "GO111MODULE": "off"}
+    assert found.env["tasks"]["test"].startswith("mkdir -p /tmp/go/src/example.org/pkg/errors && cp -r . ")
+    (found,) = detect(testing.MemoryProject({"a.go": "package a\n", "a_test.go": "package a\n"}))
+    assert "/tmp/go/src/example.org/a" in found.env["tasks"]["test"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.go": "package a\n"},
+        {"a.go": "package a\n", "b.go": "package b\n", "a_test.go": "package a\n"},
+        {"a.go": "package a\n", "a_test.go": "package a\n", "x/b.go": "package b\n"},
+        {"a_test.go": "package a\n"},
+    ],
+)
+def test_a_package_from_before_modules_that_is_not_certain(files):
+    assert detect(testing.MemoryProject(files)) == []
+
+
+def test_a_package_from_before_modules_that_needs_others():
+    files = {"a.go": 'package a\n\nimport x "example.org/other"\n', "a_test.go": "package a\n"}
+    (found,) = detect(testing.MemoryProject(files))
+    assert not found.tested
+    assert "which imports example.org/other: `go mod init`" in found.reason

@@ -250,3 +250,30 @@ def test_what_could_not_pass_is_not_detected(files, reason):
 
 def test_nothing_is_detected_elsewhere():
     assert detect(testing.MemoryProject({"Makefile": ""})) == []
+
+
+NEWER = " -Dmaven.compiler.source=8 -Dmaven.compiler.target=8 -Dmaven.compiler.release=8"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("<maven.compiler.source>1.6</maven.compiler.source>", NEWER),
+        ("<maven.compiler.release> 5 </maven.compiler.release>", NEWER),
+        ("<maven.compiler.target>1.7</maven.compiler.target>", ""),
+        ("<maven.compiler.source>${jdk}</maven.compiler.source>", ""),
+        ("<maven.compiler.release>21</maven.compiler.release>", ""),
+        ("<source>1.5</source>", None),
+        ("<maven.compiler.source>1.6</maven.compiler.source><source>1.6</source>", None),
+    ],
+)
+def test_a_java_that_the_jdk_no_longer_compiles_for(setting, words, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
+    files = {"pom.xml": f"<project><properties>{setting}</properties></project>", "src/test/java/ATest.java": ""}
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.tested == (words is not None)
+    if words is None:
+        assert "JDK 17 has 7 and newer" in found.reason
+    else:
+        assert found.env["tasks"]["test"] == f"mvn -o -B -ntp{words} test {{{{ args }}}}"
+        assert found.env.get("arguments", []) == words.split()

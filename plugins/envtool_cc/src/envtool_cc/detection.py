@@ -21,6 +21,13 @@ _CMAKE_TESTS = re.compile(
 _CMAKE_ENABLED = re.compile(
     r"^[ \t]*(?:enable_testing[ \t]*\(|include[ \t]*\([ \t]*CTest\b)", re.MULTILINE | re.IGNORECASE
 )
+# An option that builds the tests, and is off: BUILD_TESTING is CTest's own, which is on.
+_CMAKE_OPTION = re.compile(
+    r"^[ \t]*(?:cmake_dependent_)?option[ \t]*\([ \t]*"
+    r"((?:\w{1,60}_)?(?:BUILD|ENABLE|WITH)_(?:UNIT_?)?(?:TESTS?|TESTING))\s+"
+    r"(?:\"[^\"\n]{0,200}\"\s+)?(?:OFF|FALSE|0)[\s)]",
+    re.MULTILINE | re.IGNORECASE,
+)
 _CMAKE_PROJECT = re.compile(r"^[ \t]*project[ \t]*\(", re.MULTILINE | re.IGNORECASE)
 _CMAKE_INSTALL = re.compile(r"^[ \t]*install[ \t]*\(", re.MULTILINE | re.IGNORECASE)
 _MESON_PROJECT = re.compile(r"^[ \t]*project[ \t]*\(", re.MULTILINE)
@@ -65,7 +72,8 @@ def test_commands(project: api.Project, system: str, top: str, texts: Iterable[s
     if system == "cmake":
         has_tests = _CMAKE_ENABLED.search(top) and any(_CMAKE_TESTS.search(text) for text in texts)
         run = "ctest --test-dir build --output-on-failure --no-tests=error {{ args }}"
-        return ("cmake -S . -B build", "cmake --build build --parallel", run) if has_tests else ()
+        options = "".join(f" -D{name}=ON" for name in dict.fromkeys(_CMAKE_OPTION.findall(top)))
+        return (f"cmake -S . -B build{options}", "cmake --build build --parallel", run) if has_tests else ()
     if system == "meson":
         has_tests = any(_MESON_TESTS.search(text) for text in texts)
         run = "meson test -C build --print-errorlogs {{ args }}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING
 
 from envtool import api
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from envtool_go.go_files import GoFile
 
 TASK = "go test ./... {{ args }}"
+_MAX_GO_FILES = 200  # of a package without go.mod
+_PACKAGE = re.compile(r"^package[ \t]+(\w+)", re.MULTILINE)
+_IMPORTS = re.compile(r"^import[ \t]*(?:\(([^)]{0,5000})\)|[\w. ]{0,60}(\"[^\"\n]{1,300}\"))", re.MULTILINE)
+_IMPORT_PATH = re.compile(r"^[ \t]*[\w.]{0,60}[ \t]*\"([\w./~-]{1,300})\"", re.MULTILINE)
 GOCACHE = "~/.cache/go-build"
 
 
@@ -99,7 +104,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     name = "go.work" if project.read("go.work") is not None else "go.mod"
     text = project.read(name)
     if text is None:
-        return []
+        return _detect_before_modules(project)
     try:
         file = parse_go_file(text, name)
     except GoFileError as error:
@@ -120,3 +125,35 @@ def detect(project: api.Project) -> list[api.Detection]:
     packages = " ".join(f"./{join(use)}/..." if join(use) != "." else "./..." for use in file.uses)
     task = f"go test {packages} {{{{ args }}}}" if file.uses else TASK
     return [api.Detection(language="go", reason=name, env={**env, "tasks": {"test": task}})]
+
+
+def _detect_before_modules(project: api.Project) -> list[api.Detection]:
+    """Returns the detection of a package from before modules, without go.mod, if it imports the standard library and
+    itself alone: then its tests need no other module, and run in a GOPATH, as its authors ran them."""
+    files = [path for path in project.glob("*.go") if not path.startswith((".", "_"))][:_MAX_GO_FILES]
+    texts = [project.read(path) or "" for path in files]
+    packages = {
+        match[1]
+        for path, text in zip(files, texts, strict=True)
+        if not path.endswith("_test.go") and (match := _PACKAGE.search(text))
+    }
+    if len(packages) != 1 or not any(path.endswith("_test.go") for path in files) or project.glob("*/**/*.go"):
+        return []
+    imports = {
+        path for text in texts for block in _IMPORTS.findall(text) for path in _IMPORT_PATH.findall("".join(block))
+    }
+    foreign = sorted(path for path in imports if "." in path.partition("/")[0])
+    (package,) = packages
+    if len(foreign) > 1 or (foreign and foreign[0].rpartition("/")[2] != package):
+        reason = f"Go without go.mod, which imports {', '.join(foreign[:3])}: `go mod init` and `go mod tidy` make one"
+        return [api.Detection(language="go", reason=reason)]
+    module = foreign[0] if foreign else f"example.org/{package}"
+    target = f"/tmp/go/src/{module}"
+    env: dict[str, api.Json] = {
+        "base": {"debian": suite_for(0)},
+        "layers": [{"apt": ["gcc", "golang-go", "libc6-dev"]}],
+        "set": {"GOPATH": "/tmp/go", "GO111MODULE": "off"},
+        "tasks": {"test": f"mkdir -p {target} && cp -r . {target} && cd {target} && go test ./... {{{{ args }}}}"},
+    }
+    reason = "Go without go.mod, which imports the standard library and itself alone"
+    return [api.Detection(language="go", reason=reason, env=env)]

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 
 from envtool import api
 
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 GRADLE = ("build.gradle.kts", "build.gradle", "settings.gradle.kts", "settings.gradle")
+OLDEST, NEWER = (
+    7,
+    8,
+)  # that the JDK of bookworm compiles for (javac --help, `--release`): 8 without a warning of its end
+_LEVEL = re.compile(r"<(maven\.compiler\.)?(?:source|target|release)>\s*(?:1\.)?(\d{1,2})\s*</")
 NO_GRADLE = (
     "of Gradle, which is not supported: Debian's Gradle (4.4) is older than most builds and than"
     " gradle/verification-metadata.xml; supported is Maven"
@@ -83,13 +89,35 @@ def detect(project: api.Project) -> list[api.Detection]:
         poms = find_poms(project.read)
     except WrongPomError as error:
         return [api.Detection(language="java", reason=f"{error.file}:{error.line}: {error}")]
+    words = ""
+    levels = _levels(project, poms)
+    if too_old := sorted(level for level in levels if level < OLDEST):
+        if not all(levels[level] for level in too_old):
+            reason = (
+                f"pom.xml, which is compiled for Java {too_old[0]}: Debian bookworm's JDK 17 has {OLDEST} and newer"
+            )
+            return [api.Detection(language="java", reason=reason, env=env)]
+        arguments = [f"-Dmaven.compiler.{key}={NEWER}" for key in ("source", "target", "release")]
+        env["arguments"] = [*arguments]
+        words = "".join(f" {word}" for word in arguments)
     tops = {posixpath.dirname(path) for path in poms}
     if not any(project.glob(posixpath.join(top, "src/test/java/**/*.java")) for top in tops):
         return [api.Detection(language="java", reason="pom.xml, and no tests", env=env)]
-    tasks: dict[str, api.Json] = {"test": "mvn -o -B -ntp test {{ args }}"}
+    tasks: dict[str, api.Json] = {"test": f"mvn -o -B -ntp{words} test {{{{ args }}}}"}
     if _packages_a_jar(project):
-        tasks["build"] = {"run": "mvn -o -B -ntp -DskipTests package", "outputs": ["target/*.jar"]}
+        tasks["build"] = {"run": f"mvn -o -B -ntp{words} -DskipTests package", "outputs": ["target/*.jar"]}
     return [api.Detection(language="java", reason="pom.xml with tests", env={**env, "tasks": tasks})]
+
+
+def _levels(project: api.Project, poms: Iterable[str]) -> dict[int, bool]:
+    """Returns the versions of Java that pom.xml files compile for, each with whether only properties of Maven's
+    compiler plugin name it: these the command line replaces."""
+    levels: dict[int, bool] = {}
+    for path in poms:
+        for prefix, text in _LEVEL.findall(project.read(path) or ""):
+            level = int(text)
+            levels[level] = levels.get(level, True) and bool(prefix)
+    return levels
 
 
 def _packages_a_jar(project: api.Project) -> bool:

@@ -359,6 +359,7 @@ class EnvDraft:
     base_options: Json = None  # the value under the base kind's name, rendered
     directory: str = "."  # of the spec file, relative to the project; paths in `options` are relative to it
     above: tuple[str, ...] = ()  # of the user's layers above those of the language: these names are in use
+    toolchains: tuple[str, ...] = ()  # names in the env's `toolchain:`; their layers are below, and in `layer_names`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -301,6 +301,16 @@ def call_env_key(offer: Offer[api.EnvKey], env: api.EnvDraft, value: api.Json, p
     return additions
 
 
+def call_decide(offer: Offer[api.Toolchain], project: api.Project) -> api.Decision | None:
+    """Returns what the project's files say about a toolchain's version. Raises PluginError, and what the plugin raises
+    on purpose."""
+    ask = _checked(
+        offer.value.decide, f"the toolchain `{offer.value.name}`", offer.owner, _expect(api.Decision, type(None))
+    )
+    decision: api.Decision | None = ask(project)
+    return decision
+
+
 def call_verb(offer: Offer[api.PluginVerb], call: api.VerbCall) -> api.Answer:
     """Calls a verb. Raises PluginError, and what the verb raises on purpose."""
     answer: api.Answer = _checked(offer.value.run, f"the verb `{offer.value.name}`", offer.owner, _expect_answer)(call)

@@ -40,7 +40,7 @@ CHANGES = "`inputs` says it all (docs/api-changelog.md)"
 ENV_KEYS = frozenset({  # the core's own keys of an env
     "base", "caches", "extends", "inputs", "language", "layers", "limits", "matrix", "network", "outputs_limit", "pass",
     "path",
-    "scratch", "services", "set", "tasks", "timeout", "user", "workdir",
+    "scratch", "services", "set", "tasks", "timeout", "toolchain", "user", "workdir",
 })  # fmt: skip
 SERVICE_KEYS = frozenset({  # the core's own keys of a service
     "base", "command", "language", "layers", "limits", "localhost", "needs", "once", "path", "ports", "prepare",
@@ -52,6 +52,13 @@ RESERVED_OPTIONS = frozenset({
     "--verbose",
 })  # fmt: skip
 RESERVED = frozenset({"limits", "needs", "path", "set"})  # keys of every layer, which no kind may have
+
+_TOOLCHAIN_VERSION: dict[str, api.Json] = {
+    "type": ["string", "null"],
+    "maxLength": 40,
+    "pattern": r"^\d+(?:\.\d+)*(?:-?[a-z]+\.?\d+)?$",
+    "errorMessage": 'a version, as in "22" or "22.12.0" (in quotes: YAML takes 1.20 for the number 1.2)',
+}
 
 K = TypeVar("K", api.Kind, api.Base)
 V = TypeVar("V")
@@ -67,6 +74,7 @@ class PluginRegistry:
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     env_keys: Mapping[str, Offer[api.EnvKey]] = field(default_factory=dict)
     services: Mapping[str, api.ServiceKind] = field(default_factory=dict)
+    toolchains: Mapping[str, Offer[api.Toolchain]] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
     owners: tuple[str, ...] = ()  # of `plugins`, in words
 
@@ -140,9 +148,14 @@ def discover(
     languages = _collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language)
     env_keys = _collect(plugins, "envtool_env_keys", api.EnvKey, "key of envs", _check_env_key, Offer)
     _check_keys_differ(languages, env_keys)
+    layers = _collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind)
+    toolchains = _collect_toolchains(plugins, layers)
+    if toolchains:
+        env_keys = {**env_keys, "toolchain": Offer(_toolchain_key(toolchains), OURS)}
     return PluginRegistry(
         bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind),
+        layers=layers,
+        toolchains=toolchains,
         languages=languages,
         env_keys=env_keys,
         services=_collect(
@@ -153,6 +166,55 @@ def discover(
         ),
         owners=tuple(owner for _, owner in plugins),
     )
+
+
+def _collect_toolchains(
+    plugins: list[tuple[object, str]], layers: Mapping[str, api.Kind]
+) -> Mapping[str, Offer[api.Toolchain]]:
+    if not any(getattr(plugin, "envtool_toolchains", None) for plugin, _ in plugins):
+        return {}
+
+    def check(toolchain: api.Toolchain) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", toolchain.name):
+            return "whose name has other characters than small letters, digits and `-`"
+        kind = layers.get(toolchain.kind)
+        return (
+            "" if isinstance(kind, api.ToolchainKind) else f"of the kind `{toolchain.kind}`, which is no ToolchainKind"
+        )
+
+    return _collect(plugins, "envtool_toolchains", api.Toolchain, "toolchain", check, Offer)
+
+
+def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]]) -> api.EnvKey:
+    """Returns the key `toolchain` of envs."""
+    versions: dict[str, api.Json] = {
+        name: {
+            **_TOOLCHAIN_VERSION,
+            "description": f"The version of {name}, whole or its first numbers. Without one, the project's own files"
+            f" decide ({', '.join(offer.value.files) or 'none does'}).",
+        }
+        for name, offer in sorted(offers.items())
+    }
+    schema: api.Json = {
+        "description": "Toolchains with their versions; the lock has each exact version with the hashes of its files."
+        " In a list, and without a version, the project's own files decide.",
+        "examples": [{"node": "22"}],
+        "type": ["object", "array"],
+        "properties": versions,
+        "additionalProperties": False,
+        "items": {"enum": [*versions]},
+        "uniqueItems": True,
+        "minProperties": 1,
+        "minItems": 1,
+    }
+
+    def add(env: api.EnvDraft, value: api.Json, project: api.Project) -> api.Additions:
+        from envtool.api.toolchains import added_toolchains
+
+        toolchains = {name: offer.value for name, offer in offers.items()}
+        return added_toolchains(toolchains, lambda name: plugin_calls.call_decide(offers[name], project), env, value)
+
+    return api.EnvKey(name="toolchain", schema=schema, add=add)
 
 
 def _wrap_kind(kind: K, owner: str) -> K:

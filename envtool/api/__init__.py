@@ -1,7 +1,7 @@
 """The whole public plugin API. The built-in kinds and our own plugins use this module and nothing else of envtool.
 Its names are those of this module; they are written in
 
-env_expansion   What plugins add to a spec: the layers of a language, keys of envs, kinds of services
+env_expansion   What plugins add to a spec: the layers of a language, keys of envs, toolchains, kinds of services
 kind            Kinds of layers and bases, and what the core asks them
 pin_schemas     JSON Schemas for the parts of pins; `api.shapes`
 reporting       Readers of what test runners print, formats of reports, and tasks that failed
@@ -11,6 +11,7 @@ verbs           Verbs of plugins
 
 What few kinds need is in modules of its own, which are imported by their names:
 
+toolchains      where toolchains come from
 untrusted_text  numbers, sizes and patterns that strangers wrote
 foreign_tree    paths and users of a tree that strangers made
 oci_images      names, documents and layouts of images; registries
@@ -49,8 +50,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 from envtool.api import pin_schemas as shapes
-from envtool.api.env_expansion import Additions, EnvKey, Language, Project, ServiceKind
-from envtool.api.kind import Base, Kind, Part, Request
+from envtool.api.env_expansion import Additions, Decision, EnvKey, Language, Project, ServiceKind, Toolchain
+from envtool.api.kind import TOOLCHAINS, Base, Kind, Part, Request, ToolchainKind
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.model import (
@@ -100,16 +101,89 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "API_VERSION", "BARE", "BESIDE", "BLOBS", "LIKELY", "PROJECT", "PROVEN", "Additions", "Answer", "Archive",
-    "Argument", "Base", "Bind", "BuildError", "Cache", "Call", "Case", "Command", "Completed", "Detection", "EnvDraft",
-    "EnvKey", "Event", "FailedTask", "Fetch", "FetchError", "ImageSource", "Input", "InputFile", "Json", "Kind",
-    "Language", "LayerDraft", "LayerPins", "LineReader", "Looked", "Memory", "Option", "Original", "OutputReader",
+    "API_VERSION",
+    "BARE",
+    "BESIDE",
+    "BLOBS",
+    "LIKELY",
+    "PROJECT",
+    "PROVEN",
+    "TOOLCHAINS",
+    "Additions",
+    "Answer",
+    "Archive",
+    "Argument",
+    "Base",
+    "Bind",
+    "BuildError",
+    "Cache",
+    "Call",
+    "Case",
+    "Command",
+    "Completed",
+    "Decision",
+    "Detection",
+    "EnvDraft",
+    "EnvKey",
+    "Event",
+    "FailedTask",
+    "Fetch",
+    "FetchError",
+    "ImageSource",
+    "Input",
+    "InputFile",
+    "Json",
+    "Kind",
+    "Language",
+    "LayerDraft",
+    "LayerPins",
+    "LineReader",
+    "Looked",
+    "Memory",
+    "Option",
+    "Original",
+    "OutputReader",
     "Package",
-    "Part", "Peek", "PinnedProject", "Place", "PluginVerb", "Problem", "Project", "ReadyDraft", "Recipe", "Report",
-    "ReportFormat", "ReportedTask", "Request", "ResolveError", "Run", "Sealed", "Secret", "ServiceDeclaration",
-    "ServiceDraft", "ServiceKind", "Shown", "Site", "SpecError", "Step", "Suite", "Text", "Tree", "Unpack",
-    "UsageError", "VerbCall", "Where", "find_program", "hook", "hookspec", "install_command", "integrity_digest",
-    "search_path", "shapes",
+    "Part",
+    "Peek",
+    "PinnedProject",
+    "Place",
+    "PluginVerb",
+    "Problem",
+    "Project",
+    "ReadyDraft",
+    "Recipe",
+    "Report",
+    "ReportFormat",
+    "ReportedTask",
+    "Request",
+    "ResolveError",
+    "Run",
+    "Sealed",
+    "Secret",
+    "ServiceDeclaration",
+    "ServiceDraft",
+    "ServiceKind",
+    "Shown",
+    "Site",
+    "SpecError",
+    "Step",
+    "Suite",
+    "Text",
+    "Toolchain",
+    "ToolchainKind",
+    "Tree",
+    "Unpack",
+    "UsageError",
+    "VerbCall",
+    "Where",
+    "find_program",
+    "hook",
+    "hookspec",
+    "install_command",
+    "integrity_digest",
+    "search_path",
+    "shapes",
 ]  # fmt: skip
 
 API_VERSION = 1  # raised by each change that plugins have to follow: docs/api-changelog.md
@@ -225,6 +299,12 @@ def envtool_verbs() -> Iterable[PluginVerb]:  # type: ignore[empty-body]
 @hookspec
 def envtool_env_keys() -> Iterable[EnvKey]:  # type: ignore[empty-body]
     """Returns keys that this plugin adds to envs. Called once, when a spec is read."""
+
+
+@hookspec
+def envtool_toolchains() -> Iterable[Toolchain]:  # type: ignore[empty-body]
+    """Returns the names that this plugin adds to `toolchain:` of envs. Called once, when a spec is read. Their kinds,
+    ToolchainKinds, are those of `envtool_layer_kinds`."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""What plugins add to a spec: the layers of a language, keys of envs, kinds of services."""
+"""What plugins add to a spec: the layers of a language, keys of envs, names of toolchains, kinds of services."""
 
 from __future__ import annotations
 
@@ -66,6 +66,26 @@ class EnvKey:
     name: str
     schema: Json
     add: Callable[[EnvDraft, Json, Project], Additions]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a file of the project says about a toolchain's version. `wanted` is a version as in `toolchain:`, or for
+    kinds whose `accepts` understands it any other text, such as a range; `origin` names the file, and what in it."""
+
+    wanted: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """A name that `toolchain:` may have. `kind` is the name of its ToolchainKind. `decide` returns what the project's
+    files say about the version, or None; `files` are their names, for errors. `decide` raises SpecError."""
+
+    name: str
+    kind: str
+    decide: Callable[[Project], Decision | None]
+    files: tuple[str, ...] = ()
 
 
 class ServiceKind:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from envtool.api import pin_schemas
 from envtool.api.site_protocol import Site
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Input, InputFile, Json, Looked, Where
 
 if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
     from envtool.recipe import Fetch, ImageSource, Original, Recipe
+
+TOOLCHAINS = "/opt/toolchains"  # has a directory for each toolchain of an env
 
 
 def archive_package(file: str) -> tuple[str, str]:
@@ -227,3 +231,142 @@ class Base(Kind):
         that has a file with such a path; ends without a known package are left out. For hints after a failure. Raises
         ResolveError, FetchError."""
         return {}
+
+
+class ToolchainKind(Kind):
+    """A toolchain in a directory of its own. Subclass it with `tool`, `title`, `sources` and `strip`; the schema of the
+    options and the pins are the same for all.
+
+    Pins are {"source": name of the source, "archives": [{"name", "version", "path", "file", "sha256", "size"}]}. They
+    name no registry or proxy.
+    """
+
+    tool: ClassVar[str]  # its name in `toolchain:`
+    title: ClassVar[str]  # for people: "Node.js"
+    needs_only: ClassVar[bool] = True
+    schema: ClassVar[Json] = {
+        "description": "What `toolchain:` adds to an env: one toolchain, pinned by hash.",
+        "examples": [{"version": "1.2"}],
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["version"],
+        "properties": {
+            "version": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 200,
+                "description": "its version, or the first numbers of it: the newest such version is taken and locked",
+            },
+            "origin": {"type": "string", "description": "the file of the project that names the version"},
+        },
+    }
+    pins: ClassVar[Json] = pin_schemas.record(
+        {
+            "source": pin_schemas.TEXT,
+            "archives": pin_schemas.rows(
+                pin_schemas.record(
+                    {
+                        "name": pin_schemas.TEXT,
+                        "version": pin_schemas.TEXT,
+                        "path": pin_schemas.PATH,
+                        "file": pin_schemas.FILE,
+                        "sha256": pin_schemas.SHA256,
+                        "size": pin_schemas.SIZE,
+                    }
+                )
+            ),
+        }
+    )
+
+    def sources(self) -> Sequence[ToolchainSource]:
+        """Returns the sources, the best first."""
+        raise NotImplementedError(self.name)
+
+    def accepts(self, wanted: str, version: str) -> bool:
+        """Returns whether a version is one that the options want. Default: it is the same, or begins with the wanted
+        numbers, and is no pre-release."""
+        return version == wanted or (version.startswith(f"{wanted}.") and version.replace(".", "").isdigit())
+
+    def strip(self, row: Mapping[str, Json]) -> int:
+        """Returns how many leading directories of an archive are left out."""
+        return 1
+
+    def target(self, row: Mapping[str, Json]) -> str:
+        """Returns the directory that an archive is unpacked into."""
+        return self.directory
+
+    @property
+    def directory(self) -> str:
+        """The directory of the toolchain."""
+        return f"{TOOLCHAINS}/{self.tool}"
+
+    def question(self, request: Request) -> Json:
+        """The version alone: which file names it changes no pins."""
+        return {"version": toolchain_options(request)[0]}
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Returns the archives of the newest version that fits, in the first source that has one. An earlier pin that
+        fits is kept. Raises ResolveError, FetchError."""
+        from envtool.api.env_expansion import Decision
+        from envtool.api.toolchains import resolve_toolchain
+
+        wanted, origin = toolchain_options(request)
+        decision = Decision(wanted=wanted, origin=origin)
+        return resolve_toolchain(self.title, self.sources(), self.accepts, decision, request.keep, site)
+
+    def package(self, file: str) -> tuple[str, str]:
+        """See api.Kind."""
+        import re
+
+        match = re.fullmatch(r"(.+?)-(\d[\w.-]*?)\.(?:tgz|tar\.\w+|zip|whl)", file)
+        return (match[1], match[2]) if match else (file, "")
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """Every archive."""
+        from envtool.recipe import Fetch
+
+        return tuple(Fetch(sha256=row["sha256"], name=row["file"], size=row["size"]) for row in rows_of(pins))
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """Finds the archives in the source that the pins name."""
+        from envtool.api.toolchains import locate_archives
+
+        return locate_archives(self.title, self.tool, self.sources(), pins, fetches, site)
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """Where each archive goes; their hashes are in every key."""
+        return [[row["file"], self.target(row), self.strip(row)] for row in rows_of(pins)]
+
+    def variables(self, request: Request, pins: Json) -> Mapping[str, str | None]:
+        """Puts the toolchain's programs first."""
+        return {"PATH": f"{self.directory}/bin"}
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """Unpacks the archives. Nothing of them runs."""
+        from envtool.recipe import Recipe, Unpack
+
+        return Recipe(
+            steps=tuple(
+                Unpack(name=str(row["file"]), target=self.target(row), strip=self.strip(row)) for row in rows_of(pins)
+            ),
+            phase="unpacking",
+        )
+
+    def summary(self, request: Request, pins: Json) -> str:
+        """As in `22.12.0 from npm (.nvmrc)`."""
+        assert isinstance(pins, dict)
+        origin = toolchain_options(request)[1]
+        return f"{rows_of(pins)[0]['version']} from {pins['source']}{f' ({origin})' if origin else ''}"
+
+
+def rows_of(pins: Json) -> list[dict[str, Any]]:
+    """Returns the archives in pins."""
+    assert isinstance(pins, dict)
+    rows: Any = pins["archives"]
+    return [*rows]
+
+
+def toolchain_options(request: Request) -> tuple[str, str]:
+    """Returns the version that the options of a toolchain want, and the file that names it, or ""."""
+    options: Any = request.options
+    return str(options.get("version", "")), str(options.get("origin", ""))

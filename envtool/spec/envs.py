@@ -281,7 +281,7 @@ def _added_by_plugins(
         lowest = (*(kind.layers if kind is not None else ()), *by_keys.before)
         before, after = language_layers(
             work, point.name, point.node, point.fields, point.scope,
-            base=base, below=tuple(spec.name for spec in lowest), layers=layers, above=above, project=project,
+            base=base, below=lowest, layers=layers, above=above, project=project,
             directory=directory, section=point.section,
         )  # fmt: skip
         at = point.fields.get("language")

@@ -138,7 +138,7 @@ def language_layers(
     scope: Scope,
     *,
     base: BaseSpec | None,
-    below: tuple[str, ...],
+    below: tuple[LayerSpec, ...],
     layers: list[tuple[LayerSpec, YamlNode]],
     above: frozenset[str],
     project: Project,
@@ -146,7 +146,7 @@ def language_layers(
     section: str,
 ) -> AddedLayers:
     """Returns the layers that the language adds before and after the user's layers. The user's layers in `above` come
-    after all of them; `below` are the names of layers that keys of plugins add below. `project` is seen from the
+    after all of them; `below` are the layers that keys of plugins add below. `project` is seen from the
     directory of the spec file; `section` is "envs", or "services" for the stack of a service. Notes all errors."""
     at = fields.get("language")
     name = work.text(at, scope) if at is not None else ""
@@ -173,11 +173,17 @@ def language_layers(
         base_options=base.options,
         directory=directory,
         options=options,
-        layer_names=(*below, *(spec.name for spec, _ in layers if spec.name not in above)),
+        layer_names=tuple(spec.name for spec in (*below, *(spec for spec, _ in layers)) if spec.name not in above),
         above=tuple(spec.name for spec, _ in layers if spec.name in above),
         where=at.where,
+        toolchains=_toolchain_names(work, below),
     )
     return _expand_draft(work, language, draft, at, project=project, directory=directory)
+
+
+def _toolchain_names(work: LoadContext, layers: tuple[LayerSpec, ...]) -> tuple[str, ...]:
+    kinds = {layer.kind for layer in layers}
+    return tuple(name for name, offer in sorted(work.registry.toolchains.items()) if offer.value.kind in kinds)
 
 
 def _expand_draft(

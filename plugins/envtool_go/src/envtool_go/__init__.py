@@ -2,6 +2,7 @@
 
 go_files          go.mod, go.work and go.sum -> the modules that a project needs
 go_packages       Which Go modules a stack has
+go_releases       Releases of Go as modules of the proxies
 go_test_output    What go test prints about its tests, with and without -json
 go_toolchain      Where an env has its Go from
 kinds             The layer kinds `go`, the modules of a project, and `go-module`, the sources of one module

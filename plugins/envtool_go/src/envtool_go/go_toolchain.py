@@ -1,4 +1,4 @@
-"""Where an env has its Go from: the one place that decides it, also for `toolchain: {go: …}`. Pure."""
+"""Where an env has its Go from: Debian's packages, or a release that `toolchain: {go: …}` names. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ RELEASES = ((19, "bookworm"), (24, "trixie"))  # newest minor version of Go, and
 
 def toolchain_layers(env: api.EnvDraft, used_names: set[str]) -> tuple[api.LayerDraft, ...]:
     """Returns the layers with Go: Debian's packages on a Debian base, with a C compiler unless `cgo` is false, and
-    unless the env names another go; nothing on other bases, whose own is used."""
+    unless the env names another go; nothing on other bases, whose own is used. With `toolchain: {go: …}` the compiler
+    is all that is missing."""
     if env.base_kind != "debian" or env.options.get("go", GO) != GO:
         return ()
-    packages: list[api.Json] = ["golang-go", *(() if env.options.get("cgo") is False else COMPILER)]
+    compiler = () if env.options.get("cgo") is False else COMPILER
+    packages: list[api.Json] = [*(() if "go" in env.toolchains else ("golang-go",)), *compiler]
+    if not packages:
+        return ()
     return (api.LayerDraft(name=free_name("golang", used_names), kind="apt", options=packages, after=False),)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 
 if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
     from envtool_go.go_files import ModuleVersion
     from envtool_go.resolver import GoSources
 
@@ -334,3 +336,63 @@ def _rows(pins: api.Json, part: str, key: str, ending: str) -> list[tuple[str, M
     assert isinstance(pins, dict)
     rows: Any = pins[part]
     return [(blob_name(row[key], row["version"], ending), ModuleVersion(row[key], row["version"]), row) for row in rows]
+
+
+FILES = ("go.work", "go.mod")  # that name a version, the first that does
+
+
+class GoToolchain(api.ToolchainKind):
+    """A release of Go, as the Go proxies have them."""
+
+    name: ClassVar[str] = "go-toolchain"
+    tool: ClassVar[str] = "go"
+    title: ClassVar[str] = "Go"
+
+    def sources(self) -> Sequence[ToolchainSource]:
+        """The proxies."""
+        from envtool_go.go_releases import GoProxy
+
+        return (GoProxy(),)
+
+    def strip(self, row: Mapping[str, api.Json]) -> int:
+        """The names in an archive begin with the module and its version."""
+        return 2
+
+    def package(self, file: str) -> tuple[str, str]:
+        """See api.Kind."""
+        return ("go", file[len("go-") : -len(".zip")])
+
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str | None]:
+        """Keeps Go from fetching another Go."""
+        return {**super().variables(request, pins), "GOTOOLCHAIN": "local"}
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Unpacks the release, and undoes what its form as a module changes."""
+        from envtool_go import module_cache
+
+        recipe = super().build(request, pins)
+        finish = api.Call(function=module_cache.finish_toolchain, arguments=(self.directory,))
+        return replace(recipe, steps=(*recipe.steps, finish))
+
+
+def decide(project: api.Project) -> api.Decision | None:
+    """Returns the version by the line `toolchain` or `go` of go.work, else of go.mod. Raises SpecError."""
+    from envtool_go.go_files import GoFileError, wanted_release
+
+    for name in FILES:
+        text = project.read(name)
+        if text is None:
+            continue
+        try:
+            wanted, verb = wanted_release(text, name)
+        except GoFileError as error:
+            where = api.Where(file=error.file, line=error.line, column=1)
+            line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
+            problem = api.Problem(where=where, message=str(error), code="go-file", text=line)
+            raise api.SpecError((problem,)) from None
+        if wanted:
+            return api.Decision(wanted=wanted, origin=f"{name}, {verb}")
+    return None
+
+
+TOOLCHAIN = api.Toolchain(name="go", kind=GoToolchain.name, decide=decide, files=FILES)

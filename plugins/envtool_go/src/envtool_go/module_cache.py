@@ -65,3 +65,16 @@ def _write(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def finish_toolchain(top: str) -> None:
+    """Makes a release of Go below `top` from its module: archives of modules have no modes, and no go.mod in a
+    directory, which is there as _go.mod (cmd/go/internal/toolchain, NewerToolchain and Exec)."""
+    open_files(top)
+    for directory, _, files in os.walk(top):
+        is_program = directory in (f"{top}/bin", f"{top}/pkg/tool") or directory.startswith(f"{top}/pkg/tool/")
+        for name in files:
+            if is_program or (directory == f"{top}/lib/wasm" and name.endswith("_exec")):
+                os.chmod(f"{directory}/{name}", 0o755)
+            if name == "_go.mod":
+                os.rename(f"{directory}/{name}", f"{directory}/go.mod")

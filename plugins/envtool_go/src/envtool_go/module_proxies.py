@@ -1,7 +1,7 @@
 """The configuration of Go on this machine: the proxies of modules (https://go.dev/ref/mod#goproxy-protocol).
 
 Used: GOPROXY, GOPRIVATE and GONOPROXY, as variables or in the file of `go env -w`. Their values reach fetches, never
-pins, keys or messages. GOSUMDB decides nothing here: each file is checked by go.sum of the project.
+pins, keys or messages. GOSUMDB counts for toolchains alone: each module is checked by go.sum of the project.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from envtool import api
 from envtool_go.go_files import ModuleVersion, escaped
 
-_NAMES = ("GOPROXY", "GOPRIVATE", "GONOPROXY")
+_NAMES = ("GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class GoSettings:
     """Go's settings. The repr has no proxies, whose URLs may contain credentials."""
 
     proxy: str = field(default="", repr=False)  # GOPROXY; empty: Go's own default
+    database: str = ""  # GOSUMDB; empty: Go's own default
     direct: tuple[str, ...] = ()  # patterns of the modules that come from no proxy
 
 
@@ -35,7 +36,7 @@ def host_settings(environ: Mapping[str, str]) -> GoSettings:
     values = {name: environ.get(name) or settings.get(name, "") for name in _NAMES}
     direct = values["GONOPROXY"] or values["GOPRIVATE"]
     patterns = tuple(pattern.strip() for pattern in direct.split(",") if pattern.strip() not in ("", "none"))
-    return GoSettings(proxy=values["GOPROXY"], direct=patterns)
+    return GoSettings(proxy=values["GOPROXY"], database=values["GOSUMDB"], direct=patterns)
 
 
 def _parse_env(text: str) -> dict[str, str]:
@@ -81,9 +82,15 @@ class ModuleLocator:
                 code="go-direct",
                 hint="use a proxy that has it, or `go mod vendor`",
             )
+        return tuple(
+            f"{proxy}/{escaped(module.path)}/@v/{escaped(module.version)}.{ending}" for proxy in self.proxies()
+        )
+
+    def proxies(self) -> tuple[str, ...]:
+        """Returns the URLs of the proxies, the best first. Raises ResolveError."""
         if self._proxies is None:
             self._proxies = self._find_proxies()
-        return tuple(f"{proxy}/{escaped(module.path)}/@v/{escaped(module.version)}.{ending}" for proxy in self._proxies)
+        return self._proxies
 
     def _find_proxies(self) -> tuple[str, ...]:
         entries = re.split(r"[,|]", self._settings.proxy or self._default())

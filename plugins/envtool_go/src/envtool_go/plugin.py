@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from envtool import api
-from envtool_go.kinds import OPTIONS, Go, GoModule
+from envtool_go.kinds import OPTIONS, TOOLCHAIN, Go, GoModule, GoToolchain
 
 envtool_api = 1  # of docs/api-changelog.md
 
@@ -27,14 +27,20 @@ class GoLanguage(api.Language):
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`go` and `go-module`."""
-    return [Go(), GoModule()]
+    """`go` and `go-module`, and what `toolchain: {go: …}` adds."""
+    return [Go(), GoModule(), GoToolchain()]
 
 
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: go`."""
     return [GoLanguage()]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`go`."""
+    return [TOOLCHAIN]
 
 
 @api.hook

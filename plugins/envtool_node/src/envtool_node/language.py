@@ -71,7 +71,7 @@ def _layers(
 ) -> tuple[api.LayerDraft, ...]:
     used_names = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
-    if env.base_kind == "debian" and env.options.get("node", "node") == "node":
+    if env.base_kind == "debian" and env.options.get("node", "node") == "node" and "node" not in env.toolchains:
         name = _choose_name("nodejs", used_names)
         drafts.append(api.LayerDraft(name=name, kind="apt", options=["nodejs", "npm"], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)

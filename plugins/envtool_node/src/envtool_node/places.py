@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+NPM = "npm"  # the package
 NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # of lock files; npm reads the first that exists
 OMIT = ("dev", "optional", "peer")  # sorts of dependencies that npm can leave out
 REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envtool import api
-from envtool_node.kinds import Npm, Pnpm, Yarn
+from envtool_node.kinds import TOOLCHAIN, NodeToolchain, Npm, Pnpm, Yarn
 from envtool_node.language import NodeLanguage, detect
 
 envtool_api = 1  # of docs/api-changelog.md
@@ -11,14 +11,20 @@ envtool_api = 1  # of docs/api-changelog.md
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`npm`, `pnpm`, `yarn`."""
-    return [Npm(), Pnpm(), Yarn()]
+    """`npm`, `pnpm`, `yarn`, and what `toolchain: {node: …}` adds."""
+    return [Npm(), Pnpm(), Yarn(), NodeToolchain()]
 
 
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: node`."""
     return [NodeLanguage()]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`node`."""
+    return [TOOLCHAIN]
 
 
 @api.hook

@@ -1,0 +1,94 @@
+"""`toolchain:` for real: releases of this machine's registry and proxy, several side by side on one base."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+pytest.importorskip("envtool_node")
+pytest.importorskip("envtool_go")
+pytestmark = [pytest.mark.e2e, pytest.mark.network]
+
+ONE = pytest.mark.parametrize("caller", ["root" if os.geteuid() == 0 else "me"], indirect=True)
+SPEC = """\
+envs:
+  both:
+    base: {{debian: bookworm}}
+    matrix: {{include: {points}}}
+    toolchain: {{node: "{{{{ matrix.node }}}}", go: "{{{{ matrix.go }}}}"}}
+    tasks: {{test: "sh check.sh"}}
+"""
+CHECK = """\
+set -eu
+node --version
+npm --version
+go version
+node --eval 'if (1 + 1 !== 2) process.exit(1)'
+go run hello.go
+"""
+HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello from Go") }\n'
+
+
+def set_proxy(common):
+    """Gives the caller the proxy of whoever runs the tests: its own PATH may lead to no go, whose default counts."""
+    go = shutil.which("go")
+    if go is None and "GOPROXY" not in os.environ:
+        pytest.skip("this machine names no Go proxy: no go, and no GOPROXY")
+    for name in ("GOPROXY", "GOSUMDB"):
+        asked = os.environ.get(name) or subprocess.check_output([go, "env", name], text=True, cwd="/").strip()
+        common.environ[name] = asked
+
+
+def locked_versions(common):
+    """(kind, what the spec asks for) -> the locked version."""
+    document = json.loads((common.project / "envtool.lock").read_text())
+    entries = [entry for entry in document["entries"] if entry["kind"].endswith("-toolchain")]
+    assert "://" not in json.dumps(entries), "a pin names a registry or a proxy"
+    return {(entry["kind"], entry["asked"]["version"]): entry["pins"]["archives"][0]["version"] for entry in entries}
+
+
+@ONE
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param([("22.12.0", "1.22")], id="one"),
+        pytest.param([("20", "1.22"), ("22.12.0", "1.23.4")], id="two-and-two"),
+    ],
+)
+def test_each_version_is_the_locked_one(common, points):
+    """Two Nodes and two Gos are toolchains of one base, in one run; a second run with the lock builds nothing."""
+    rows = ", ".join(f'{{node: "{node}", go: "{go}"}}' for node, go in points)
+    set_proxy(common)
+    common.spec(SPEC.format(points=f"[{rows}]"))
+    common.write("check.sh", CHECK)
+    common.write("hello.go", HELLO)
+    first = common.envtool("test")
+    assert first.status == 0, first.said
+    assert common.envtool("lock").status == 0
+    locked = locked_versions(common)
+    for node, go in points:
+        shown = common.envtool("exec", f"both[{node},{go}]", "--", "sh", "check.sh")
+        assert shown.status == 0, shown.said
+        words = shown.out.split()
+        assert words[0] == f"v{locked['node-toolchain', node]}"
+        assert words[0].startswith(f"v{node}")
+        assert f"go{locked['go-toolchain', go]}" in words
+        assert "hello from Go" in shown.out
+    again = common.envtool("test", "--locked")
+    assert again.status == 0, again.said
+    assert "built" not in again.said
+
+
+@ONE
+def test_a_version_that_cannot_be_had_is_answered_with_those_that_can(common):
+    common.write(".nvmrc", "v22.99\n")
+    common.spec("envs:\n  t: {toolchain: [node], tasks: {test: 'true'}}\n")
+    refused = common.envtool("test")
+    assert refused.status != 0
+    assert "no Node.js 22.99 can be had for" in refused.said
+    assert "which .nvmrc wants; npm has 22." in refused.said

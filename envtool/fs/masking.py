@@ -28,8 +28,9 @@ _SPECIAL = re.compile(rb"([^A-Za-z0-9_@%+=:,./-])")  # characters that a shell q
 
 
 def is_maskable(value: bytes) -> bool:
-    """Returns whether a secret is long enough to be masked."""
-    return len(value.strip()) >= MIN_LENGTH
+    """Returns whether a secret is long enough to be masked; line breaks do not count, for output is looked through
+    without them."""
+    return len(_GAP.sub(b"", value.strip())) >= MIN_LENGTH
 
 
 class SecretForms:
@@ -204,9 +205,9 @@ class _Unwrapped:
 
 def _forms(value: bytes) -> Iterator[tuple[bytes, bool]]:
     """Yields the forms of a secret that are long enough, each with whether line breaks may be in it."""
-    whole = value.strip()
-    if len(whole) < MIN_LENGTH:
+    if not is_maskable(value):
         return
+    whole = value.strip()
     units = dict.fromkeys([whole] if b"\n" not in whole else [])
     for text in (whole, *_json_strings(whole)):
         for line in text.splitlines():

@@ -156,7 +156,7 @@ def test_the_end_of_a_secret_ends_in_its_line():
     assert SecretForms([b"hunter2-hunter2\n"]).mask(b"a hunter2-hunter2\n\nb\n") == b"a ***\n\nb\n"
 
 
-@pytest.mark.parametrize("value", [b"", b"\n", b"12345", b"  ab \n"])
+@pytest.mark.parametrize("value", [b"", b"\n", b"12345", b"  ab \n", b"1234\n5", b"\0\0\0\0\n\0"])
 def test_a_short_one_is_not_masked(value):
     assert not is_maskable(value)
     assert not SecretForms([value])

@@ -22,6 +22,8 @@ TASK = "tasks: {test: 'head -c 9999 /got /got/* /layer victim 2>/dev/null; true'
 CARGO = '[package]\nname = "p"\nversion = "1.0.0"\n\n[dependencies]\nsemver = "1"\n'
 GO = "module example.org/p\n\ngo 1.19\n"
 POM = "<project><modelVersion>4.0.0</modelVersion><groupId>p</groupId><artifactId>p</artifactId><version>1</version></project>\n"
+PNPM = {"package.json": "{}", "pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}
+YARN = {"package.json": "{}", "yarn.lock": "# yarn lockfile v1\n"}
 PROJECT = '[project]\nname = "p"\nversion = "1"\ndependencies = []\n'
 
 
@@ -73,6 +75,10 @@ NAMED = {
     "npm lockfile": lambda ref, top: layer("{{npm: {{lockfile: '{ref}'}}}}")(ref, top) | {"package.json": "{}"},
     "npm inputs": lambda ref, top: layer("{{npm: {{inputs: ['{ref}']}}}}")(ref, top) | {"package.json": "{}"},
     "npm directory": layer("{{npm: {{directory: '{ref}'}}}}"),
+    "pnpm inputs": lambda ref, top: layer("{{pnpm: {{inputs: ['{ref}']}}}}")(ref, top) | PNPM,
+    "pnpm directory": layer("{{pnpm: {{directory: '{ref}'}}}}"),
+    "yarn inputs": lambda ref, top: layer("{{yarn: {{inputs: ['{ref}']}}}}")(ref, top) | YARN,
+    "yarn directory": layer("{{yarn: {{directory: '{ref}'}}}}"),
     "cargo directory": layer("{{cargo: {{directory: '{ref}'}}}}"),
     "cargo manifests": lambda ref, top: layer("{{cargo: {{manifests: ['{ref}']}}}}")(ref, top) | {"Cargo.toml": CARGO},
     "go directory": layer("{{go: {{directory: '{ref}'}}}}"),
@@ -80,6 +86,7 @@ NAMED = {
     "maven directory": layer("{{maven: {{directory: '{ref}'}}}}"),
     "maven poms": lambda ref, top: layer("{{maven: {{poms: ['{ref}']}}}}")(ref, top) | {"pom.xml": POM},
 }  # fmt: skip
+TOOLS = {"envtool.yaml": f"envs: {{unit: {{toolchain: [node], {TASK}}}}}\n"}
 PLAIN = {"envtool.yaml": f"envs: {{unit: {{{TASK}}}}}\n"}
 PYTHON = {"envtool.yaml": f"envs: {{unit: {{language: python, {TASK}}}}}\n"}
 NODE = {"envtool.yaml": f"envs: {{unit: {{language: node, {TASK}}}}}\n"}
@@ -99,6 +106,12 @@ LOOKED_FOR = {
     "setup.py": PYTHON,
     "package.json": NODE,
     "package-lock.json": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
+    "pnpm-lock.yaml": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
+    "yarn.lock": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
+    ".yarnrc.yml": {**NODE, **YARN},
+    "pnpm-workspace.yaml": {**NODE, **PNPM},
+    ".nvmrc": TOOLS,
+    ".node-version": TOOLS,
     ".npmrc": {**NODE, "package.json": '{"dependencies": {"a": "1"}}'},
     "Cargo.toml": RUST,
     "Cargo.lock": {**RUST, "Cargo.toml": CARGO},
@@ -269,6 +282,7 @@ COVERED = {
     "cargo.directory": "cargo directory", "cargo.manifests": "cargo manifests", "go.directory": "go directory",
     "go.workspace": "go workspace", "maven.directory": "maven directory", "maven.poms": "maven poms",
     "npm.lockfile": "npm lockfile", "npm.inputs": "npm inputs", "npm.directory": "npm directory", "run.inputs": "inputs",
+    "pnpm.inputs": "pnpm inputs", "pnpm.directory": "pnpm directory", "yarn.inputs": "yarn inputs", "yarn.directory": "yarn directory",
 }  # fmt: skip
 NO_PATH = {
     "apt": "package names", "apt.packages": "package names", "copy.to": "in the container", "copy.mode": "", "fetch.to": "in the container",
@@ -286,6 +300,9 @@ NO_PATH = {
     "go-module.to": "in the container", "go-module.version": "", "maven.arguments": "options", "maven.record": "goals",
     "maven.source": "in the container", "cc.compiler": "", "cc.sanitize": "", "deb-src.name": "", "deb-src.suite": "a suite",
     "deb-src.to": "in the container", "deb-src.version": "",
+    "pnpm.node": "in the container", "pnpm.version": "", "yarn.node": "in the container", "yarn.version": "",
+    "pip.installer": "", "python-project.installer": "", "node-toolchain.version": "", "node-toolchain.origin": "text",
+    "go-toolchain.version": "", "go-toolchain.origin": "text",
     "run.secrets": "names of secrets, which the caller gives: hostile/test_secrets.py",
 }  # fmt: skip
 

@@ -170,13 +170,14 @@ def _earlier_version(keep: Json) -> str:
 
 
 def is_release(version: str) -> bool:
-    """Returns whether a version is made of numbers alone."""
-    return re.fullmatch(r"\d+(?:\.\d+)*", version) is not None
+    """Returns whether a version is made of numbers alone, none of which is absurd: Python reads no number of 5,000
+    digits, and a registry is a stranger's."""
+    return re.fullmatch(r"\d{1,9}(?:\.\d{1,9}){0,9}", version) is not None
 
 
 def sort_key(version: str) -> tuple[tuple[int, ...], bool, str]:
     """Orders versions; a pre-release comes before its release."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
+    match = re.match(r"\d{1,9}(?:\.\d{1,9}){0,9}", version)
     numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
     rest = version[match.end() :] if match else version
     return numbers, not rest, rest

@@ -95,6 +95,7 @@ def test_a_plugin_whose_decision_is_none_is_named():
         ("2.9", ["1.0", "2.1", "2.10", "2.9rc1"], "2.10, 2.1 and 1 more"),
         ("9", ["1.0", "1.1", "2.1", "2.1.1"], "2.1.1, 2.1, 1.1 and 1 more"),
         ("1", [], "none for this machine"),
+        ("1", [f"1.{'9' * 5000}", "9" * 5000, "1.2"], "1.2"),  # numbers of a registry that Python does not read
         ("1.99", [f"1.{minor}" for minor in range(20)], "1.19, 1.18, 1.17, 1.16, 1.15, 1.14, 1.13, 1.12 and 12 more"),
     ],
 )

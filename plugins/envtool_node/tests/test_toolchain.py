@@ -170,6 +170,14 @@ def test_versions_outside_a_range(pair):
     assert not satisfies(version, wanted)
 
 
+def test_numbers_and_ranges_that_a_stranger_made_long():
+    assert not satisfies(f"22.{'9' * 5000}.0", "22")
+    with pytest.raises(ValueError, match="too long"):
+        satisfies("22.1.0", "1 " * 100_000)
+    with pytest.raises(ValueError, match="too long"):
+        satisfies("22.1.0", "9" * 5000)
+
+
 @pytest.mark.parametrize("wanted", ["new", ">=", "1.2.3.4", "1 - ", "^x.y", "22;"])
 def test_what_is_no_range(wanted):
     with pytest.raises(ValueError, match="is no range"):

@@ -7,6 +7,7 @@ import re
 Version = tuple[int, int, int]
 Interval = tuple[Version, Version]  # from the first, up to the second, which is left out
 
+_MAX_RANGE = 1000  # characters: a range is a stranger's, and long ones take long to read
 _TOP: Version = (1 << 31, 0, 0)
 _PARTIAL = r"v?(\d+|[xX*])(?:\.(\d+|[xX*])(?:\.(\d+|[xX*])(?:-[\w.-]+)?(?:\+[\w.-]+)?)?)?"
 _COMPARATOR = re.compile(rf"(<=|>=|<|>|=|\^|~>?)?\s*{_PARTIAL}")
@@ -17,7 +18,7 @@ def satisfies(version: str, wanted: str) -> bool:
     """Returns whether a release is in a range: `22`, `22.1`, `>=18 <21 || ^22.1`. A pre-release is only in the range
     that is this version itself. Raises ValueError for what is no range."""
     intervals = parse_range(wanted)
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", version)
+    match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", version)
     if match is None:
         return version == wanted.strip().removeprefix("v")
     if re.fullmatch(r"v?\d+\.\d+\.\d+-.*", wanted.strip()):
@@ -28,6 +29,8 @@ def satisfies(version: str, wanted: str) -> bool:
 
 def parse_range(text: str) -> list[list[Interval]]:
     """Returns alternatives, each of intervals that must all contain the version. Raises ValueError."""
+    if len(text) > _MAX_RANGE:
+        raise ValueError(f"{text[:40]!r}… is too long for a range of versions")
     return [_parse_set(part) for part in text.split("||")]
 
 

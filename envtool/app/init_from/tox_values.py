@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING
 
 from envtool.app.init_from.python_env import VENV
@@ -12,11 +13,12 @@ from envtool.lazy_dataclass import dataclass, field
 from envtool.model import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from envtool.app.init_from.ini_lines import IniValue, Section
 
 _MAX_DEPTH = 20  # of references to other sections
+_MAX_REFERENCES = 50_000  # of one value, to others: each of them may have several
 _MAX_LENGTH = 100_000  # characters of a value, with its references
 _INNERMOST = re.compile(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}")
 # Both spellings of tox 3 and 4 -> the value in a container.
@@ -46,6 +48,7 @@ class ToxValues:
     section: str  # the section in which a value stands
     notes: dict[str, str] = field(default_factory=dict)
     depth: int = 0
+    references: Iterator[int] = field(default_factory=count)  # counts those that were followed
 
     def substitute(self, text: str) -> str:
         """Returns a text with its substitutions made. Raises CannotTakeError for one that a spec cannot express."""
@@ -129,8 +132,15 @@ class ToxValues:
     def _text_of(self, value: IniValue, section: str) -> str:
         if self.depth >= _MAX_DEPTH:
             raise CannotTakeError("it refers to itself")
+        if next(self.references) >= _MAX_REFERENCES:
+            raise CannotTakeError("it refers to too many values")
         inner = ToxValues(
-            sections=self.sections, name=self.name, section=section, notes=self.notes, depth=self.depth + 1
+            sections=self.sections,
+            name=self.name,
+            section=section,
+            notes=self.notes,
+            depth=self.depth + 1,
+            references=self.references,
         )
         return "\n".join(inner.substitute(line.text) for line in lines_for(value, self.name))
 

@@ -105,6 +105,12 @@ def test_a_text_that_is_no_tox_ini_is_refused(errors, text, message):
     assert message in said
 
 
+def test_references_that_double_at_each_step_end(errors):
+    steps = "".join(f"v{number} = {f'{{[x]v{number + 1}}}' * 4}\n" for number in range(15))
+    (said,) = errors("tox.ini", f"[testenv]\ncommands = {{[x]v0}}\n[x]\n{steps}v15 =\n")
+    assert "it refers to too many values" in said
+
+
 def test_names_and_conditions(take):
     text = (
         "[tox]\nenvlist = py{311,313}-{a,b}, lint\n[testenv]\ndeps =\n  a: one\n  b: two\n  py313-b: three\n"

@@ -185,7 +185,7 @@ def test_reports_have_none(holder):
     """A failure is where output goes into JUnit, Markdown, JSON, the summary and hints."""
     task(
         holder,
-        'echo "<failure>$TOKEN</failure>"; base64 /run/secrets/key; "$TOKEN"; printf "1..2\\nok 1 - $TOKEN\\nnot ok 2 - b $TOKEN\\n"; exit 3',
+        'echo "<failure>$TOKEN</failure>"; base64 /run/secrets/key; printf "1..2\\nok 1 - %s\\nnot ok 2 - b %s\\n" "$TOKEN" "$TOKEN"; "$TOKEN"',
         "        outputs: [out/]\n",
     )
     words = ("--junit", "j.xml", "--report", "markdown=m.md")

@@ -15,6 +15,7 @@ rundir           The directories `.envtool/runs/…` and `.envtool/last` in whic
 snapshot         The digest of a project's files at one moment
 snapshot_diff    Compares two snapshots, and returns the text that a digest is of
 source_files     The project's files and repositories for pure steps and containers, and what git hides
+submodules       Finds the submodules that are not checked out
 symlinks         Follows the symlinks of a project
 walk             Lists the files of a project that is in no repository
 """

@@ -114,7 +114,7 @@ def _run_tracked(
                 limits=request.limits,
                 programs=lambda: list_programs(stack),
             ) or plugin_hints.find_hint(task, stack, ended.status, output)
-            lines += hint.splitlines()
+            lines += [*_describe_submodules(context.root), *hint.splitlines()]
     return TaskResult(
         outcome=work.outcome,
         status=work.status,
@@ -215,6 +215,22 @@ def _describe_network(task: PreparedTask, ended: Exit, output: str, group: Servi
     if group is not None and used:
         lines += network_tried.describe_listening(output, lambda: task_services.listening_ports(group, env.allow))
     return lines
+
+
+def _describe_submodules(root: str) -> list[str]:
+    """Returns a line about the submodules of a project that are not checked out, if there are any: a failure of its
+    tasks is often theirs."""
+    from envtool.project import submodules
+
+    absent = submodules.find_absent(root)
+    if not absent:
+        return []
+    names = ", ".join(f"`{name if name.isprintable() else ascii(name)[1:-1]}`" for name in absent[:3]) + (
+        ", …" if len(absent) > 3 else ""
+    )
+    what = "the submodule" if len(absent) == 1 else f"{len(absent)} submodules"
+    verb = "is" if len(absent) == 1 else "are"
+    return [f"{what} {names} of this project {verb} not checked out: `git submodule update --init`"]
 
 
 def list_programs(stack: Stack) -> frozenset[str]:

@@ -10,6 +10,7 @@ from envtool_rust.cargo_manifest import (
     parse_manifest,
     project_manifests,
     reduce_manifests,
+    without_rust_version,
 )
 from envtool_rust.toml_text import toml_text
 
@@ -128,3 +129,15 @@ def test_texts_survive(text):
 def test_a_value_without_a_form_is_refused():
     with pytest.raises(ValueError, match="NoneType"):
         toml_text({"a": None})
+
+
+def test_the_oldest_rust_of_a_project_can_be_left_out():
+    kept = reduced(
+        package("a", "rust-version.workspace = true\n")
+        + "[workspace]\n[workspace.package]\nrust-version = '1.60'\nedition = '2021'\n"
+    )
+    left = without_rust_version(kept)
+    assert "rust-version" not in toml_text(left)
+    assert "rust-version" in toml_text(kept)
+    assert left["workspace"]["package"] == {"edition": "2021"}
+    assert without_rust_version({"workspace": {"members": ["a"]}}) == {"workspace": {"members": ["a"]}}

@@ -200,6 +200,18 @@ def _reduce(manifest: Manifest, *, versions_count: bool) -> dict[str, Any]:
     return reduced
 
 
+def without_rust_version(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a reduced manifest without `rust-version`, that of its package and that which members inherit."""
+    reduced = dict(table)
+    if "package" in reduced:
+        reduced["package"] = {key: value for key, value in reduced["package"].items() if key != "rust-version"}
+    workspace = _mapping(reduced.get("workspace"))
+    if "package" in workspace:
+        inherited = {key: value for key, value in workspace["package"].items() if key != "rust-version"}
+        reduced["workspace"] = {**workspace, "package": inherited}
+    return reduced
+
+
 def _proc_macro(table: Mapping[str, Any]) -> dict[str, Any]:
     library = _mapping(table.get("lib"))
     is_macro = library.get("proc-macro", library.get("proc_macro")) is True

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from envtool import api
 from envtool_rust.cargo_config import CargoConfig, host_config
 from envtool_rust.cargo_lock import CargoLock, CargoLockError, parse_lock
-from envtool_rust.cargo_manifest import CargoManifestError, parse_manifest, reduce_manifests
+from envtool_rust.cargo_manifest import CargoManifestError, parse_manifest, reduce_manifests, without_rust_version
 from envtool_rust.toml_text import toml_text
 
 NO_CARGO = 97
@@ -90,11 +90,15 @@ class RustSources:
     def host_config(self) -> CargoConfig:
         return host_config(self.config, os.environ)
 
-    def reduced(self) -> dict[str, str]:
-        """Returns path -> text of each manifest, as far as it decides what cargo resolves. Raises ResolveError."""
+    def reduced(self, *, rust_versions: bool = True) -> dict[str, str]:
+        """Returns path -> text of each manifest, as far as it decides what cargo resolves; with `rust_versions` false
+        without the least version of Rust that its packages support. Raises ResolveError."""
         try:
             manifests = tuple(parse_manifest(text, path) for path, text in sorted(self.manifests.items()))
-            return {path: toml_text(table) for path, table in reduce_manifests(manifests).items()}
+            tables = reduce_manifests(manifests)
+            if not rust_versions:
+                tables = {path: without_rust_version(table) for path, table in tables.items()}
+            return {path: toml_text(table) for path, table in tables.items()}
         except CargoManifestError as error:
             raise api.ResolveError(f"{error} ({error.file}:{error.line})", code="cargo-manifest") from None
         except ValueError as error:
@@ -143,7 +147,9 @@ def _earlier_lock(request: api.Request) -> str:
 
 
 def _make_lock(site: api.Site, sources: RustSources, earlier: str) -> str:
-    files = sources.reduced() | ({sources.lock_path(): earlier} if earlier else {})
+    # `rust-version` is the oldest Rust that the project supports. With it, cargo would look for crates that this oldest
+    # one compiles, and take the newest of all where there are none; without it, for crates that the env's compiles.
+    files = sources.reduced(rust_versions=False) | ({sources.lock_path(): earlier} if earlier else {})
     output = run_cargo(site, _LOCK, sources.cargo, sources.directory, files, sources.host_config())
     return output.decode(errors="replace")
 

@@ -228,6 +228,25 @@ def test_repositories_are_asked_in_order_and_a_failure_is_no_absence(tmp_path):
         ),
         ({"status": 1, "stderr": b"[ERROR] COMPILATION ERROR :\n"}, ["could not build the project", "has to compile"]),
         (
+            {"status": 1, "stderr": b"[ERROR] Detected Maven Version: 3.8.7 is not in the allowed range [3.9,).\n"},
+            ["wants Maven [3.9,), this env has 3.8.7", "trixie 3.9"],
+        ),
+        (
+            {
+                "status": 1,
+                "stderr": b"[ERROR] Detected JDK /j/17 is version 17.0.1 which is not in the allowed range 21.\n",
+            },
+            ["wants Java 21, this env has 17.0.1", "trixie 21"],
+        ),
+        (
+            {"status": 1, "stderr": b"[ERROR] Detected JDK Version: 17.0.1 is not in the allowed range [21,)\n"},
+            ["wants Java [21,), this env has 17.0.1"],
+        ),
+        (
+            {"status": 1, "stderr": b"[ERROR] COMPILATION ERROR :\n[ERROR] error: release version 21 not supported\n"},
+            ["compiles for Java 21", "trixie 21"],
+        ),
+        (
             {"status": 1, "asked": ["org/x/y/1-SNAPSHOT/y-1-SNAPSHOT.jar"]},
             ["asks for a snapshot", "org/x/y/1-SNAPSHOT/y-1-SNAPSHOT.jar", "name a release"],
         ),

@@ -277,3 +277,23 @@ def test_a_java_that_the_jdk_no_longer_compiles_for(setting, words, monkeypatch)
     else:
         assert found.env["tasks"]["test"] == f"mvn -o -B -ntp{words} test {{{{ args }}}}"
         assert found.env.get("arguments", []) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("level", "javac", "base", "tested"),
+    [
+        (17, "java-17-openjdk-amd64", None, True),
+        (21, "java-17-openjdk-amd64", "trixie", True),
+        (21, "java-21-openjdk-amd64", None, True),
+        (21, "temurin-21.0.2", None, True),
+        (25, "java-17-openjdk-amd64", "trixie", False),
+        (21, None, "trixie", True),
+    ],
+)
+def test_a_java_that_is_newer_than_the_machines(level, javac, base, tested, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: javac and f"/usr/lib/jvm/{javac}/bin/{name}")
+    pom = f"<project><properties><maven.compiler.release>{level}</maven.compiler.release></properties></project>"
+    (found,) = detect(testing.MemoryProject({"pom.xml": pom, "src/test/java/ATest.java": ""}))
+    assert found.tested == tested
+    assert found.env.get("base") == (base and {"debian": base})
+    assert tested or "compiled for Java 25: Debian trixie's JDK is 21" in found.reason

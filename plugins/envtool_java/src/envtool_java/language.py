@@ -6,6 +6,7 @@ place of their apt layer.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ OLDEST, NEWER = (
     7,
     8,
 )  # that the JDK of bookworm compiles for (javac --help, `--release`): 8 without a warning of its end
+_BOOKWORM, _TRIXIE = 17, 21  # the versions of Java that are the default of these suites
 _LEVEL = re.compile(r"<(maven\.compiler\.)?(?:source|target|release)>\s*(?:1\.)?(\d{1,2})\s*</")
 NO_GRADLE = (
     "of Gradle, which is not supported: Debian's Gradle (4.4) is older than most builds and than"
@@ -91,6 +93,11 @@ def detect(project: api.Project) -> list[api.Detection]:
         return [api.Detection(language="java", reason=f"{error.file}:{error.line}: {error}")]
     words = ""
     levels = _levels(project, poms)
+    if levels and max(levels) > _BOOKWORM and not (on_host and _host_java() >= max(levels)):
+        env["base"] = {"debian": "trixie"}
+        if min(levels) > _TRIXIE:
+            reason = f"pom.xml, which is compiled for Java {min(levels)}: Debian trixie's JDK is {_TRIXIE}"
+            return [api.Detection(language="java", reason=reason, env=env)]
     if too_old := sorted(level for level in levels if level < OLDEST):
         if not all(levels[level] for level in too_old):
             reason = (
@@ -107,6 +114,16 @@ def detect(project: api.Project) -> list[api.Detection]:
     if _packages_a_jar(project):
         tasks["build"] = {"run": f"mvn -o -B -ntp{words} -DskipTests package", "outputs": ["target/*.jar"]}
     return [api.Detection(language="java", reason="pom.xml with tests", env={**env, "tasks": tasks})]
+
+
+def _host_java() -> int:
+    """Returns the version of this machine's JDK, by the name of its directory (/usr/lib/jvm/java-17-openjdk-amd64);
+    0 if that has none. Nothing of it is started."""
+    from shutil import which
+
+    path = os.path.realpath(which("javac", path=HOST_PATH) or "")
+    version = re.search(r"/(?:java|jdk|openjdk|temurin|zulu)-?(?:1\.)?(\d{1,2})(?=[.\-_/])", path)
+    return int(version[1]) if version else 0
 
 
 def _levels(project: api.Project, poms: Iterable[str]) -> dict[int, bool]:

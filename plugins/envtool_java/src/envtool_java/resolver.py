@@ -146,11 +146,22 @@ def last_words(output: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)[:600]
 
 
+# of the enforcer plugin (https://maven.apache.org/enforcer/enforcer-rules/versionRanges.html)
+_NOT_ALLOWED = r"(?:which )?is not in the allowed range (\S{1,40}?)\.?(?=\s|$)"
+JDKS = "Debian bookworm has Java 17, trixie 21 (`base: {debian: trixie}`)"
+
+
 def hint_for(output: str, urls: Sequence[str]) -> str:
     """Returns what to do about Maven's error; "" if nothing is known."""
     if re.search(r"Could not find artifact|Plugin \S+ or one of its dependencies could not be resolved", output):
         shown = ", ".join(re.sub(r"(?<=://)[^/@\s]+@", "***@", url) for url in urls)
         return f"it was looked for in {shown}: as settings.xml of this machine and the project's pom.xml have it"
+    if version := re.search(rf"Detected Maven Version: (\S{{1,40}}) {_NOT_ALLOWED}", output):
+        return f"the project wants Maven {version[2]}, this env has {version[1]}; Debian bookworm has 3.8, trixie 3.9"
+    if version := re.search(rf"Detected JDK .{{0,200}}?[vV]ersion:? (\d\S{{0,40}}) .{{0,200}}?{_NOT_ALLOWED}", output):
+        return f"the project wants Java {version[2]}, this env has {version[1]}; {JDKS}"
+    if version := re.search(r"(?:release version|invalid target release:|invalid source release:) (\d{1,4})", output):
+        return f"the project compiles for Java {version[1]}, which this env's JDK does not know; {JDKS}"
     if "COMPILATION ERROR" in output:
         return "the project has to compile before its dependencies are known: `envtool shell` opens its env"
     return ""

@@ -122,3 +122,49 @@ def test_files_that_are_wrong_are_told_and_nothing_is_written():
     assert detection.env is None
     assert detection.reason.startswith("pyproject.toml:1: ")
     assert detect(testing.MemoryProject({"main.go": ""})) == []
+
+
+EXTRAS = PYPROJECT + (
+    "[dependency-groups]\ntest = ['pytest', 'ujson']\n[project.optional-dependencies]\n"
+    "bson = ['pymongo']\nyaml = ['PyYAML']\nfast = ['msgspec>=1; python_version > \"3\"']\nujson = ['ujson']\nwrong = ['=']\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "extras"),
+    [
+        ("import bson\n", ["bson"]),  # the extra's own name
+        ("from msgspec import x\nimport yaml.x\n", ["yaml", "fast"]),
+        ("from a.with_.bson import x\nfrom b.msgspec import x\n", ["bson"]),  # a module of the project's own
+        ("import ujson\n", None),  # the group brings it
+        ("import os, attr\n", None),
+        ("try:\n    import bson\nexcept ImportError:\n    bson = None\n", None),  # the tests can do without
+        ("def test():\n    import bson\n", None),
+        ("import pytest\npytest.importorskip('bson')\nimport bson.x\n", None),
+        ("from . import bson\n", None),
+    ],
+)
+def test_extras_that_test_files_cannot_be_imported_without(text, extras):
+    assert one({"pyproject.toml": EXTRAS, "tests/test_a.py": text}).env.get("extras") == extras
+
+
+def test_extras_are_added_to_those_for_tests():
+    text = PYPROJECT + "[project.optional-dependencies]\ntests = ['pytest']\nbson = ['pymongo']\n"
+    assert one({"pyproject.toml": text, "tests/test_a.py": "import bson\n"}).env["extras"] == ["tests", "bson"]
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        (["bench/test_b.py", "tests/test_a.py"], "pytest --ignore=bench {{ args }}"),
+        (["perf/x/test_b.py", "benchmarks/test_b.py", "test/test_a.py"], "pytest --ignore=benchmarks --ignore=perf {{ args }}"),
+        (["bench/test_b.py", "a/test_a.py"], "pytest {{ args }}"),  # there may be no other tests
+        (["bench/b.py", "tests/test_a.py"], "pytest {{ args }}"),
+    ],
+)  # fmt: skip
+def test_benchmarks_are_no_tests(files, command):
+    project = {"pyproject.toml": PYPROJECT, **dict.fromkeys(files, "")}
+    assert one(project).env["tasks"]["test"] == command
+    settings = "[tool.pytest.ini_options]\ntestpaths = ['tests', 'bench']\n"
+    project["pyproject.toml"] += settings
+    assert one(project).env["tasks"]["test"] == "pytest {{ args }}"

@@ -2,7 +2,8 @@
 
 The first of these that applies: Django's own runner (manage.py, unless pytest-django is configured); the commands of
 tox's default environment or of nox's test session, if they are plain; pytest, if it would collect something; unittest,
-if it would discover tests. A project without tests gets no command, for none could pass.
+if it would discover tests. A project without tests gets no command, for none could pass. Extras of the project that its
+test files import are installed.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from envtool_python.dependency_sources import DependencySources
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_layers import depth_of, pip_options
 from envtool_python.python_versions import HOST_PATH, env_python, fits_minor, suite_for
-from envtool_python.requirements import WrongRequirementError
+from envtool_python.requirements import WrongRequirementError, extra, group, name_of, normal
+from envtool_python.requirements_of_tests import requirements_of_tests
 from envtool_python.test_config import pytest_settings, tox_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
 COLLECTED = ("test_*.py", "**/test_*.py", "*_test.py", "**/*_test.py")  # by pytest's default settings
 DISCOVERED = ("tests.py", "**/tests.py", "test.py", "**/test.py")  # by unittest, and not by pytest
+BENCHMARKS = {"asv_bench", "bench", "benches", "benchmark", "benchmarks", "perf"}  # names of directories
 PYTEST = "pytest {{ args }}"
 UNITTEST = "python -m unittest discover {{ args }}"
 RUNNERS = ("pytest", "py.test", "python", "coverage", "unittest", "trial", "stestr", "nosetests")
@@ -53,6 +56,8 @@ def detect(project: api.Project) -> list[api.Detection]:
         options = _task_without_subprojects(
             files, options, [directory for directory in _subproject_directories(files) if directory not in installed]
         )
+        options = _task_without_benchmarks(files, facts, options)
+        options = _with_imported_extras(files, facts, options)
         options, obstacle = (
             (options, "") if options is None or facts.installable else _task_without_install(files, facts, options)
         )
@@ -134,6 +139,70 @@ def _task_without_subprojects(
     return options
 
 
+def _task_without_benchmarks(
+    project: DecodedFiles, facts: ProjectMetadata, options: dict[str, api.Json] | None
+) -> dict[str, api.Json] | None:
+    """Returns the task without the benchmarks, which need more than the tests do, where pytest would collect them: they
+    are beside a directory of tests, and the project's settings name no directory."""
+    if (
+        options is None
+        or options["tasks"] != {"test": PYTEST}
+        or "testpaths" in (pytest_settings(project, facts) or {})
+    ):
+        return options
+    tops = {path.partition("/")[0] for pattern in COLLECTED for path in project.glob(pattern) if "/" in path}
+    benchmarks = sorted(tops & BENCHMARKS)
+    if not benchmarks or not tops & {"test", "tests"}:
+        return options
+    return options | _task(" ".join(["pytest", *(f"--ignore={name}" for name in benchmarks), "{{ args }}"]))
+
+
+def _with_imported_extras(
+    project: DecodedFiles, facts: ProjectMetadata, options: dict[str, api.Json] | None
+) -> dict[str, api.Json] | None:
+    """Returns the options with the extras of the project whose modules its tests cannot do without."""
+    if options is None or "extras" in options or not facts.extras:
+        return options
+    try:
+        required = requirements_of_tests({}, project, facts)
+    except WrongRequirementError:  # reported when the spec is checked
+        return options
+    present = {name_of(line) for line in (*(facts.dependencies or ()), *required.lines)}
+    for name in required.groups:
+        present |= {name_of(line) for line in group(facts.groups, name)}
+    imported = set[str]()
+    for name in _needed_modules(project):
+        top, *below = map(normal, name.split("."))
+        # a module of the project's own that has the name of an extra, as `cattrs.preconf.msgpack`, imports it
+        imported |= {*below} if below and top == normal(facts.name) else {top}
+    imported -= present
+    extras = [*required.extras]
+    for name in facts.extras:
+        try:
+            brings = {name_of(line) for line in extra(facts.name, facts.extras, name)}
+        except WrongRequirementError:  # it is an error only where the spec names it
+            continue
+        modules = brings | {item.removeprefix("py") for item in brings if item.startswith("py")}
+        if imported & ({normal(name)} | modules) and name not in extras:
+            extras.append(name)
+    return options if extras == [*required.extras] else {**options, "extras": [*extras]}
+
+
+def _needed_modules(project: DecodedFiles) -> set[str]:
+    """Returns the names of modules without which a test file cannot be imported: those that it imports always, and does
+    not skip itself for."""
+    names: set[str] = set()
+    for tree in _test_files(project):
+        skipped = {
+            node.args[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("importorskip") and node.args
+            and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
+        }  # fmt: skip
+        names |= {name for name in _imports(tree.body) if not f"{name}.".startswith((*(f"{top}." for top in skipped),))}
+    return names
+
+
 def _task_without_install(
     project: DecodedFiles, facts: ProjectMetadata, options: dict[str, api.Json]
 ) -> tuple[dict[str, api.Json], str]:
@@ -158,17 +227,25 @@ def _task_without_install(
 
 def _imported_modules(project: DecodedFiles) -> set[str]:
     """Returns the names of top-level modules that the first _MAX_TEST_FILES test files import."""
-    names: set[str] = set()
+    return {name.partition(".")[0] for tree in _test_files(project) for name in _imports(ast.walk(tree))}
+
+
+def _test_files(project: DecodedFiles) -> Iterator[ast.Module]:
     for path in sorted({path for pattern in COLLECTED for path in project.glob(pattern)})[:_MAX_TEST_FILES]:
         try:
-            tree = ast.parse(project.read(path) or "")
+            yield ast.parse(project.read(path) or "")
         except (SyntaxError, ValueError, RecursionError, MemoryError):  # pytest reports it
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names.add(node.module.partition(".")[0])
+
+
+def _imports(nodes: Iterable[ast.AST]) -> set[str]:
+    """Returns the names of the modules that statements import, those in other statements left out."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
     return names
 
 

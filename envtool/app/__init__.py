@@ -11,7 +11,7 @@ import_compose   reads compose files and writes the spec: `import compose`
 inspection       reads layers and stacks in the store: `inspect`, `diff`
 installed_plugins lists plugins, their files, and what each adds: `plugins`
 limits_of_run    the limits of one run, and whether they can be enforced here
-lock_file        writes the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
+lock_file        writes and checks the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
 machine_checks   checks the machine, the store and config.yaml: `doctor`
 maintenance      measures, checks, cleans and removes the store: `gc`, `store`
 make_plan        says what would be built: `plan`

@@ -1,26 +1,28 @@
-"""Writes the lock, and fetches the files that it pins: `lock`, `fetch`, `vendor`."""
+"""Writes and checks the lock, and fetches the files that it pins: `lock`, `fetch`, `vendor`."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Literal
 
 from envtool.app import all_problems, output_files
 from envtool.app.command_request import CommandRequest
-from envtool.app.open_project import open_for_building, without_lock_check
+from envtool.app.open_project import open_for_building, open_project, without_lock_check
 from envtool.build import locking
 from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
-from envtool.errors import EnvtoolError, UsageError
+from envtool.errors import EnvtoolError, Problem, SpecError, UsageError
 from envtool.events import Emit
 from envtool.lazy_dataclass import dataclass
 from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
 from envtool.lock.lock import merge_locks
+from envtool.model import Where
 from envtool.project.source_files import VENDOR
 from envtool.spec.select_envs import stack_envs
 
@@ -60,6 +62,51 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
     written = lock_file.write_lock(project.spec.root, project.spec.file, new)
     name = lock_file.lock_file_name(project.spec.file)
     return LockResult(file=name, changes=diff_locks(old, new), entries=len(new.entries), written=written)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockCheck:
+    """What `lock --check` finds: all that `lock` would change, for each of the `platforms`. `entries` counts those of
+    the lock. Without a lock, or with one that cannot be read, that is the only fault."""
+
+    file: str
+    entries: int = 0
+    platforms: tuple[str, ...] = ()
+    faults: tuple[locking.LockFault, ...] = ()
+
+
+def check_lock(request: CommandRequest) -> LockCheck:
+    """Compares the lock with the spec, for this machine's architecture and for each other that the lock has. Writes
+    nothing, and asks nobody. Raises SpecError for a wrong spec, UsageError, StoreError."""
+    try:
+        project = open_project(replace(request, locked=False, refresh=False), parts=False)
+    except SpecError as error:
+        if any(not problem.code.startswith("lock-") for problem in error.problems):
+            raise
+        file = error.problems[0].where.file
+        return LockCheck(file=file, faults=tuple(_whole_fault("broken", each) for each in error.problems))
+    name, lock, arch = lock_file.lock_file_name(project.spec.file), project.context.lock, project.context.arch
+    if project.files.read(name) is None:
+        message = f"no {name} beside {project.spec.file}"
+        problem = Problem(where=Where(file=name, line=1, column=1), message=message, code="no-lock", width=0)
+        return LockCheck(file=name, faults=(_whole_fault("missing", problem),))
+    # entries for one machine's own system have its name after the architecture: others need not have them
+    others = sorted({entry.question.platform for entry in lock.entries if " " not in entry.question.platform} - {arch})
+    faults: dict[locking.LockFault, None] = {}
+    for platform in (arch, *others):
+        context = replace(project.context, arch=platform)
+        try:
+            some = locking.find_lock_faults(project.graph, lock, context, name, whole=not request.envs)
+        except SpecError as error:
+            if any(problem.code != "lock-pins" for problem in error.problems):
+                raise
+            some = tuple(_whole_fault("broken", problem) for problem in error.problems)
+        faults |= dict.fromkeys(some)
+    return LockCheck(file=name, entries=len(lock.entries), platforms=(arch, *others), faults=(*faults,))
+
+
+def _whole_fault(state: Literal["missing", "broken"], problem: Problem) -> locking.LockFault:
+    return locking.LockFault(state, "lock", problem.where.file, "", problem)
 
 
 def fetch(request: CommandRequest, emit: Emit, cancel: Cancel) -> GatheredFiles:

@@ -1,9 +1,13 @@
-"""Makes the entries of a lock, and checks that a lock answers a spec."""
+"""Makes the entries of a lock, and checks that a lock answers a spec.
+
+`check_lock` is what each run with `--locked` asks: has every question an answer? `find_lock_faults` is stricter, for
+`lock --check`: would `envtool lock` change a pin or a file?
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from envtool import keys
 from envtool.build import resolution
@@ -12,12 +16,12 @@ from envtool.build.context import Context
 from envtool.build.stack import KnownLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
-from envtool.model import Json, LayerSpec
+from envtool.model import Json, LayerSpec, Where
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
 
 if TYPE_CHECKING:
-    from envtool.api import Fetch
+    from envtool.api import Fetch, Request
     from envtool.plan.change_values import Change
 
 MAX_CHANGES = 5  # changes of one layer that a message lists
@@ -62,6 +66,18 @@ def _file(fetch: Fetch) -> Mapping[str, Json]:
     return pinned | ({"size": fetch.size} if fetch.size else {})
 
 
+class LockFault(NamedTuple):
+    """What `envtool lock` would change: an entry that is `missing`, one that no longer fits (`stale`), or one that
+    nothing asks for (`unused`). `subject` and `name` are those of the base or layer; of a lock that does not exist or
+    cannot be read (`broken`) they are "lock" and its file."""
+
+    state: Literal["missing", "stale", "unused", "broken"]
+    subject: str
+    name: str
+    platform: str
+    problem: Problem
+
+
 def check_lock(graph: Graph, lock: Lock, context: Context, file: str) -> None:
     """Raises SpecError with every base and layer that the lock (in `file`) has no answer for.
 
@@ -69,17 +85,76 @@ def check_lock(graph: Graph, lock: Lock, context: Context, file: str) -> None:
     without such an answer another machine's entry for the same question is enough.
     """
     reader = StateReader(context, Sources(store=False, assume=True))
-    problems: dict[Problem, None] = {}
-    for node in graph.nodes.values():
-        state = _read_state(reader, graph, node)
-        if state is None or state.request is None or state.resolved is not None or not node.is_pinned:
-            continue  # a parent is the problem, or the node is not known here
-        below = [resolved for parent in node.below if (resolved := _resolved(reader, parent)) is not None]
-        question = resolution.question_for_lock(node, state.request, below)
-        problems[_stale_problem(node, question, lock, context, file)] = None
-    problems |= dict.fromkeys(_host_base_problems(graph, lock, context, file))
+    unanswered = (
+        _unanswered(state.node, resolution.question_for_lock(state.node, request, below), lock, context, file)
+        for state, request, below in _read_asking(reader, graph)
+        if state.resolved is None
+    )
+    problems = dict.fromkeys(fault.problem for fault in unanswered)
+    problems |= dict.fromkeys(fault.problem for fault in _host_base_faults(graph, lock, context, file))
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
+
+
+def find_lock_faults(
+    graph: Graph, lock: Lock, context: Context, file: str, *, whole: bool = True
+) -> tuple[LockFault, ...]:
+    """Returns all that `envtool lock` would change in the pins and files of the lock, for the architecture of the
+    context; the hashes of built layers do not count. Asks nobody. `whole`: the graph has all envs, so that entries of
+    other names are unused. Raises SpecError for inputs that do not exist, and for wrong pins in the lock."""
+    reader = StateReader(context, Sources(store=False, assume=True, checks=True))
+    reader.read(graph)  # raises for inputs that do not exist
+    faults: dict[LockFault, None] = {}
+    asked: set[str] = set()
+    for state, request, below in _read_asking(reader, graph):
+        node, resolved = state.node, state.resolved
+        question = resolution.question_for_lock(node, request, below)
+        if resolved is None or (_needs_files(resolved) and not _has_files(lock, question, resolved)):
+            faults[_unanswered(node, question, lock, context, file)] = None
+        asked.add(question.id)
+    faults |= dict.fromkeys(_host_base_faults(graph, lock, context, file))
+    names = {(node.subject, node.spec.name) for node in graph.nodes.values()}
+    unused: list[LockFault] = []
+    for entry in lock.entries:
+        question = entry.question
+        is_named = (question.subject, question.name) in names
+        # below a fault the questions are not known, so that an entry of a name that is there may be asked for
+        is_unused = not faults if is_named else whole
+        if question.platform == context.arch and question.id not in asked and is_unused:
+            unused.append(_unused(entry, file))
+    return (*sorted(faults, key=lambda fault: (fault.problem.where, fault.problem.message)), *unused)
+
+
+def _read_asking(reader: StateReader, graph: Graph) -> Iterator[tuple[NodeState, Request, list[ResolvedNode]]]:
+    """Yields the states of the pinned nodes whose parents have pins in the lock, with their requests and parents."""
+    for node in graph.nodes.values():
+        state = _read_state(reader, graph, node)
+        if state is None or state.request is None or not node.is_pinned:
+            continue  # a parent is the problem, or the node is not known here
+        below = [resolved for parent in node.below if (resolved := _resolved(reader, parent)) is not None]
+        yield state, state.request, below
+
+
+def _needs_files(resolved: ResolvedNode) -> bool:
+    """Whether the lock has the files of a node, since it has no pins of it."""
+    return bool(resolved.fetches) and not resolution.needs_resolution(resolved.node.kind)
+
+
+def _has_files(lock: Lock, question: LockQuestion, resolved: ResolvedNode) -> bool:
+    entry = lock.answer(question)
+    return entry is not None and [*entry.files] == [_file(fetch) for fetch in resolved.fetches]
+
+
+def _unused(entry: LockEntry, file: str) -> LockFault:
+    question = entry.question
+    problem = Problem(
+        where=entry.where or Where(file=file, line=1, column=1),
+        message=f"nothing asks for this entry of {question.subject} `{question.name}` any more",
+        code="lock-unused",
+        hint="`envtool lock` removes it",
+        width=0,
+    )
+    return LockFault("unused", question.subject, question.name, question.platform, problem)
 
 
 def _read_state(reader: StateReader, graph: Graph, node: Node) -> NodeState | None:
@@ -98,8 +173,8 @@ def _resolved(reader: StateReader, node_id: str) -> ResolvedNode | None:
     return state.resolved if state else None
 
 
-def _host_base_problems(graph: Graph, lock: Lock, context: Context, file: str) -> list[Problem]:
-    problems = []
+def _host_base_faults(graph: Graph, lock: Lock, context: Context, file: str) -> list[LockFault]:
+    faults = []
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
     for node in graph.nodes.values():
         base = graph.nodes[node.below[0]] if node.below else node
@@ -114,11 +189,13 @@ def _host_base_problems(graph: Graph, lock: Lock, context: Context, file: str) -
             question = LockQuestion(
                 subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=options
             )
-            problems.append(_stale_problem(node, question, lock, context, file))
-    return problems
+            faults.append(_unanswered(node, question, lock, context, file))
+    return faults
 
 
-def _stale_problem(node: Node, question: LockQuestion, lock: Lock, context: Context, file: str) -> Problem:
+def _unanswered(node: Node, question: LockQuestion, lock: Lock, context: Context, file: str) -> LockFault:
+    """Returns what is wrong with the entry that is nearest to a question without an answer."""
+    state: Literal["missing", "stale"] = "stale"
     nearest = min(
         (
             entry.question
@@ -133,18 +210,23 @@ def _stale_problem(node: Node, question: LockQuestion, lock: Lock, context: Cont
         default=None,
     )
     if nearest is None:
-        why = f"{file} knows nothing of {node.subject} `{node.spec.name}`"
+        why, state = f"{file} knows nothing of {node.subject} `{node.spec.name}`", "missing"
     elif nearest.kind != question.kind:
         why = f"{file} has {node.subject} `{node.spec.name}` as kind `{nearest.kind}`, not `{question.kind}`"
     elif nearest.asked == question.asked and nearest.platform != question.platform:
         why = f"{file} has {node.subject} `{node.spec.name}` for {nearest.platform}, not for {question.platform}"
+        state = "missing"
+    elif nearest.asked == question.asked and nearest.ground == question.ground:
+        why = f"{file} has other files of {node.subject} `{node.spec.name}`"
     elif nearest.asked == question.asked:
         why = f"{file} has {node.subject} `{node.spec.name}` on other pins below it"
     else:
         why = f"{file} no longer fits {node.subject} `{node.spec.name}`{_describe_changes(nearest, question)}"
     hint = "`envtool lock` updates the lock, and changes no other versions"
     where = node.spec.where
-    return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, context), width=0)
+    text = _line(node.spec, context)
+    problem = Problem(where=where, message=why, code="lock-stale", hint=hint, text=text, width=0)
+    return LockFault(state, node.subject, node.spec.name, question.platform, problem)
 
 
 def _changes(near: LockQuestion, question: LockQuestion) -> tuple[Change, ...]:

@@ -28,6 +28,7 @@ inspect_tables   text and JSON of `inspect` and `diff`
 interactive      builds an env and gives the terminal to a command in it: for `exec` and `shell`
 list             `envtool list`
 lock             `envtool lock`
+lock_check_text  runs `lock --check`; its text and JSON
 logs             `envtool logs [SERVICE...]`
 main             parses argv, calls the verb, and turns errors into messages and exit statuses
 missing_command  says which program was perhaps meant, where `exec` did not find one

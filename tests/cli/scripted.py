@@ -435,6 +435,28 @@ def lock(request, upgrade, emit, cancel):
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
+def check_lock(request):
+    from envtool.app.lock_file import LockCheck
+    from envtool.build.locking import LockFault
+
+    requests.append(request)
+    if scenario() == "unchanged":
+        return LockCheck(file="envtool.lock", entries=3, platforms=("x86_64", "aarch64"))
+    stale = errors.Problem(
+        where=HERE, message="envtool.lock no longer fits layer `deps`: new attrs", code="lock-stale", width=0,
+        hint="`envtool lock` updates the lock, and changes no other versions",
+    )  # fmt: skip
+    unused = errors.Problem(
+        where=Where(file="envtool.lock", line=9, column=1), code="lock-unused", width=0,
+        message="nothing asks for this entry of layer `old` any more", hint="`envtool lock` removes it",
+    )  # fmt: skip
+    faults = (
+        LockFault("stale", "layer", "deps", "x86_64", stale),
+        LockFault("unused", "layer", "old", "x86_64", unused),
+    )
+    return LockCheck(file="envtool.lock", entries=3, platforms=("x86_64",), faults=faults)
+
+
 def execute(request, env, argv, *, terminal, emit, cancel, describe=None):
     requests.append((request, env, argv, terminal))
     if env == "nope":
@@ -911,7 +933,7 @@ REPLACED = {
     "envtool.app.env_stack": (execute,),
     "envtool.app.image_output": (export, push, sbom),
     "envtool.app.inspection": (diff, inspect),
-    "envtool.app.lock_file": (fetch, lock, vendor),
+    "envtool.app.lock_file": (check_lock, fetch, lock, vendor),
     "envtool.app.maintenance": (gc, store_path, store_remove, store_size, store_verify, task_caches),
     "envtool.app.make_plan": (plan,),
     "envtool.app.read_spec": (listeners, load, load_and_keep, run_offers),

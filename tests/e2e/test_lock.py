@@ -38,6 +38,7 @@ def test_what_is_locked_stays_and_what_no_longer_fits_is_an_error_in_ci(place):
     assert (place.project / "envtool.lock").stat().st_uid == place.caller.uid
     again = place.envtool("lock")
     assert again.out.endswith("envtool.lock: 1 base or layer locked, unchanged\n"), again.said
+    assert place.envtool("lock", "--check").status == 0
     place.environ["CI"] = "true"
     assert place.envtool("test").status == 0
     place.spec(HOST.format(wanted="iniconfig, attrs"))
@@ -46,6 +47,10 @@ def test_what_is_locked_stays_and_what_no_longer_fits_is_an_error_in_ci(place):
     assert "envtool.yaml:4:3: error: envtool.lock no longer fits layer `deps`: " in stale.err
     assert "new attrs" in stale.err, stale.err
     assert "`envtool lock`" in stale.err
+    checked = place.envtool("lock", "--check", "--json")
+    (document,) = [json.loads(line) for line in checked.out.splitlines()]
+    assert (checked.status, document["mend"]) == (1, "envtool lock"), checked.said
+    assert [(fault["state"], fault["name"]) for fault in document["faults"]] == [("stale", "deps")]
     assert place.envtool("test", "--no-locked").status == 0
     place.environ["CI"] = "false"
     assert place.envtool("test", "--locked").status == 2

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.build.locking import _stale_problem
+from envtool.build.locking import _unanswered
 from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Where
 
@@ -21,7 +21,9 @@ def told(*locked, asked=ASKED, kind="pip", tmp="/nonexistent"):
     lock = Lock(entries=tuple(LockEntry(question=each, pins={}, files=()) for each in locked))
     spec = SimpleNamespace(name="deps", where=Where(file="envtool.yaml", line=4, column=3))
     node = SimpleNamespace(subject="layer", spec=spec)
-    return _stale_problem(node, question(asked, kind=kind), lock, SimpleNamespace(root=tmp), "envtool.lock").message
+    return _unanswered(
+        node, question(asked, kind=kind), lock, SimpleNamespace(root=tmp), "envtool.lock"
+    ).problem.message
 
 
 def changed(**options):

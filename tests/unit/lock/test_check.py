@@ -1,0 +1,185 @@
+"""`lock --check`: what `envtool lock` would change, without asking anybody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from envtool import api
+from envtool.app import lock_file
+from envtool.app.command_request import CommandRequest
+from envtool.build import locking
+from envtool.cli.lock_check_text import mending_command
+from envtool.errors import SpecError
+from envtool.lock.lock import lock_of, merge_locks
+from tests.unit.build.fakes import Fake, World, builds
+
+ENVS = {"e": ("base", (("one", None), ("two", ("one",))))}
+OTHER = {"e": ("base", (("one", None),))}
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A function that builds a spec, and returns its world and lock."""
+    worlds = []
+
+    def build(envs=ENVS, **more):
+        world = World(tmp_path / str(len(worlds)), envs, **more)
+        worlds.append(world)
+        world.runner.behave = builds
+        for env in envs:
+            world.scheduler.stack(env)
+        entries = locking.lock_entries(world.scheduler.graph(), world.scheduler.finished_layers())
+        return world, lock_of(entries)
+
+    yield build
+    for world in worlds:
+        world.close()
+
+
+def faults(world, lock, arch="x86_64", **more):
+    context = replace(world.context, lock=lock, arch=arch)
+    return [
+        (fault.state, fault.subject, fault.name, fault.platform)
+        for fault in locking.find_lock_faults(world.graph, lock, context, "envtool.lock", **more)
+    ]
+
+
+def test_a_lock_that_was_just_written_has_no_fault(locked):
+    world, lock = locked()
+    assert len(lock.entries) == 3
+    assert faults(world, lock) == []
+
+
+@pytest.mark.parametrize("name", ["base", "one", "two"])
+def test_an_entry_that_is_missing_is_named(locked, name):
+    world, lock = locked()
+    rest = lock_of(entry for entry in lock.entries if entry.question.name != name)
+    subject = "base" if name == "base" else "layer"
+    assert ("missing", subject, name, "x86_64") in faults(world, rest)
+    assert not [fault for fault in faults(world, rest) if fault[0] == "unused"]
+
+
+def test_what_nothing_asks_for_is_named_unless_some_envs_are_checked(locked):
+    _, lock = locked()
+    world, _ = locked(OTHER)
+    assert faults(world, lock) == [("unused", "layer", "two", "x86_64")]
+    assert faults(world, lock, whole=False) == []
+
+
+def test_an_old_entry_beside_the_one_that_answers_is_unused(locked):
+    world, lock = locked()
+    old = replace(lock.entries[1], question=replace(lock.entries[1].question, asked={"options": "old"}))
+    assert faults(world, lock_of([*lock.entries, old])) == [("unused", "layer", "one", "x86_64")]
+
+
+def test_an_answer_on_other_pins_is_stale(locked):
+    world, lock = locked()
+    moved = [replace(entry, pins={"resolved": "another"}) if entry.question.subject == "base" else entry
+             for entry in lock.entries]  # fmt: skip
+    assert faults(world, lock_of(moved)) == [("stale", "layer", "one", "x86_64")]
+
+
+def test_each_architecture_has_its_own_entries(locked):
+    world, lock = locked()
+    assert {fault[0] for fault in faults(world, lock, arch="aarch64")} == {"missing"}
+    arm = [replace(entry, question=replace(entry.question, platform="aarch64")) for entry in lock.entries]
+    both = merge_locks(lock, arm, platforms=frozenset({"aarch64"}))
+    assert faults(world, both) == []
+    assert faults(world, both, arch="aarch64") == []
+
+
+class Pinned(Fake):
+    """A kind whose options have all: nothing floats."""
+
+    resolve = api.Kind.resolve
+
+
+def test_files_that_the_spec_pins_belong_into_the_lock(locked):
+    world, lock = locked(OTHER, fetch=("one",), layers=Pinned)
+    (entry,) = (entry for entry in lock.entries if entry.question.subject == "layer")
+    assert entry.files
+    assert faults(world, lock) == []
+    rest = [each for each in lock.entries if each is not entry]
+    assert faults(world, lock_of(rest)) == [("missing", "layer", "one", "x86_64")]
+    other = replace(entry, files=({**entry.files[0], "sha256": "0" * 64},))
+    assert faults(world, lock_of([*rest, other])) == [("stale", "layer", "one", "x86_64")]
+
+
+# ---- a project -------------------------------------------------------------------------------------------------------
+
+SPEC = """\
+version: 1
+envs:
+  e:
+    base: {tarball: {url: "https://host.example/a.tar", sha256: "HASH"}}
+    layers:
+      - fetch: {url: "https://host.example/a", sha256: "HASH", to: /a}
+      - copy: {from: a.txt, to: /b}
+    tasks: {test: "true"}
+""".replace("HASH", "0" * 64)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("CI", "true")
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "a.txt").write_text("")
+    (root / "envtool.yaml").write_text(SPEC)
+    return root
+
+
+def check(project):
+    return lock_file.check_lock(CommandRequest(directory=str(project)))
+
+
+def test_a_lock_that_does_not_exist_is_the_fault(project):
+    found = check(project)
+    assert [(fault.state, fault.name) for fault in found.faults] == [("missing", "envtool.lock")]
+    assert found.faults[0].problem.message == "no envtool.lock beside envtool.yaml"
+
+
+@pytest.mark.parametrize("text", ["{", '{"version": 9, "entries": []}', '{"version": 1, "entries": [1]}'])
+def test_a_lock_that_cannot_be_read_is_the_fault(project, text):
+    (project / "envtool.lock").write_text(text)
+    found = check(project)
+    assert [(fault.state, fault.name) for fault in found.faults] == [("broken", "envtool.lock")]
+
+
+def test_what_is_missing_is_named(project):
+    (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
+    assert [(fault.state, fault.subject) for fault in check(project).faults] == [("missing", "base")]
+
+
+def test_an_input_that_does_not_exist_is_an_error_and_no_green(project):
+    (project / "a.txt").unlink()
+    (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
+    with pytest.raises(SpecError):
+        check(project)
+
+
+def test_a_wrong_spec_is_an_error(project):
+    (project / "envtool.yaml").write_text("version: 1\nenvs: {e: {bse: x}}\n")
+    with pytest.raises(SpecError, match=r"1 error in envtool\.yaml"):
+        check(project)
+
+
+def test_nothing_is_written(project):
+    before = sorted(project.rglob("*"))
+    check(project)
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("called", "mend"),
+    [
+        ((("lock",), ("--check",)), "envtool lock"),
+        ((("-C", "sub dir", "lock"), ("--check", "--json", "-e", "unit")), "envtool -C 'sub dir' lock -e unit"),
+        (((), ()), "envtool lock"),
+    ],
+)
+def test_the_command_that_mends(called, mend):
+    assert mending_command(*called) == mend

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("envtool_node")
 pytest.importorskip("envtool_go")
+pytest.importorskip("envtool_cc")
 pytestmark = [pytest.mark.e2e, pytest.mark.network]
 
 ONE = pytest.mark.parametrize("caller", ["root" if os.geteuid() == 0 else "me"], indirect=True)
@@ -92,3 +93,63 @@ def test_a_version_that_cannot_be_had_is_answered_with_those_that_can(common):
     assert refused.status != 0
     assert "no Node.js 22.99 can be had for" in refused.said
     assert "which .nvmrc wants; npm has 22." in refused.said
+
+
+BUILD_TOOLS = """\
+set -eu
+test "$(cmake --version | head -n 1)" = "cmake version $1"
+cmake -G Ninja -S . -B cmake-build
+ninja -C cmake-build
+cmp cmake-build/copy CMakeLists.txt
+test "$(meson --version)" = "$2"
+meson setup meson-build
+meson compile -C meson-build
+cmp meson-build/copy meson.build
+echo built by both
+"""
+CMAKE_LISTS = """\
+cmake_minimum_required(VERSION 3.10)
+project(copy NONE)
+add_custom_command(OUTPUT copy COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_SOURCE_DIR}/CMakeLists.txt copy)
+add_custom_target(all_copies ALL DEPENDS copy)
+"""
+MESON_BUILD = """\
+project('copy')
+custom_target('copy', input: 'meson.build', output: 'copy', command: ['cp', '@INPUT@', '@OUTPUT@'], build_by_default: true)
+"""
+ZIG = """\
+set -eu
+test "$(zig version)" = "$1"
+printf '#include <stdio.h>\\nint main(void) { return puts("hello from C") < 0; }\\n' > /tmp/hello.c
+zig cc -o /tmp/hello /tmp/hello.c
+/tmp/hello
+"""
+
+
+@ONE
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    ("toolchain", "script", "said"),
+    [
+        pytest.param({"cmake": "3.31", "meson": "1.5.2", "ninja": "1.11.1"}, BUILD_TOOLS, "built by both", id="build"),
+        pytest.param({"zig": "0.13"}, ZIG, "hello from C", id="zig"),
+    ],
+)
+def test_build_tools_of_the_package_index(common, toolchain, script, said):
+    """Each is the locked version, and builds something."""
+    common.write("check.sh", script)
+    common.write("CMakeLists.txt", CMAKE_LISTS)
+    common.write("meson.build", MESON_BUILD)
+    layers = "[{apt: [python3]}]" if "meson" in toolchain else "[]"
+    versions = json.dumps(toolchain)
+    common.spec(
+        f"envs:\n  t: {{base: {{debian: bookworm}}, toolchain: {versions}, layers: {layers}, tasks: {{test: 'true'}}}}\n"
+    )
+    assert common.envtool("lock").status == 0
+    locked = locked_versions(common)
+    assert {kind for kind, _ in locked} == {f"{tool}-toolchain" for tool in toolchain}
+    assert all(version.startswith(wanted) for (_, wanted), version in locked.items())
+    arguments = [locked[f"{tool}-toolchain", wanted] for tool, wanted in toolchain.items()]
+    shown = common.envtool("exec", "t", "--", "sh", "check.sh", *arguments)
+    assert shown.status == 0, shown.said
+    assert said in shown.out

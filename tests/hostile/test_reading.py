@@ -302,7 +302,9 @@ NO_PATH = {
     "deb-src.to": "in the container", "deb-src.version": "",
     "pnpm.node": "in the container", "pnpm.version": "", "yarn.node": "in the container", "yarn.version": "",
     "pip.installer": "", "python-project.installer": "", "node-toolchain.version": "", "node-toolchain.origin": "text",
-    "go-toolchain.version": "", "go-toolchain.origin": "text",
+    "go-toolchain.version": "", "go-toolchain.origin": "text", "cmake-toolchain.version": "", "cmake-toolchain.origin": "text",
+    "meson-toolchain.version": "", "meson-toolchain.origin": "text", "ninja-toolchain.version": "", "ninja-toolchain.origin": "text",
+    "zig-toolchain.version": "", "zig-toolchain.origin": "text",
     "run.secrets": "names of secrets, which the caller gives: hostile/test_secrets.py",
 }  # fmt: skip
 

@@ -46,6 +46,7 @@ ALLOWED = {
     "envtool/run/fast_test.py": STORE,
     "envtool/images/image_blobs.py": STORE,
     "envtool/kinds/image/image_archives.py": PRIVATE,
+    "plugins/envtool_cc/src/envtool_cc/pip_indexes.py": OWN,
     "plugins/envtool_java/src/envtool_java/build_recorder.py": STORE + ": what was fetched",
     "plugins/envtool_java/src/envtool_java/repositories.py": OWN,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,

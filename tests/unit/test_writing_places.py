@@ -92,6 +92,7 @@ ALLOWED = {
     "envtool/kinds/": CONTAINER,
     "plugins/envtool_java/src/envtool_java/repository_layout.py": CONTAINER,
     "plugins/envtool_java/src/envtool_java/build_recorder.py": PRIVATE,
+    "plugins/envtool_cc/src/envtool_cc/wheel_layouts.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/manager_building.py": CONTAINER,
     "plugins/envtool_go/src/envtool_go/module_cache.py": CONTAINER,

@@ -58,6 +58,22 @@ def packages(files, **options):
 
 
 @pytest.mark.parametrize(
+    ("files", "toolchains", "gone", "added"),
+    [
+        ({"CMakeLists.txt": "project(x C)\n"}, ("cmake",), {"cmake"}, set()),
+        ({"meson.build": "project('x', 'c')\n"}, ("meson", "ninja"), {"meson", "ninja-build"}, {"python3"}),
+        ({"meson.build": "project('x', 'c')\n"}, ("zig",), set(), set()),
+    ],
+)
+def test_toolchains_replace_packages(files, toolchains, gone, added):
+    without, project = packages(files), testing.MemoryProject(files)
+    (layer,) = CcLanguage().layers(replace(draft(), toolchains=toolchains), project)
+    assert {*layer.options} == without - gone | added
+    (layer,) = CcLanguage().layers(replace(draft(packages=["cmake"]), toolchains=("cmake",)), project)
+    assert "cmake" in layer.options  # the spec names the package
+
+
+@pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"CMakeLists.txt": CMAKE}, BASIC | {"cmake", "zlib1g-dev", "libyaml-dev"}),

@@ -1,15 +1,18 @@
-"""`language: cc`, and the layer kind `cc`: compiler, sanitizers and ccache of builds.
+"""`language: cc`; the layer kind `cc`: compiler, sanitizers and ccache of builds; toolchains: cmake, meson, ninja, zig.
 
-The kind writes no file: it sets the variables that CMake, Meson, configure and make read. A pinned toolchain (a
-compiler of an exact version, from elsewhere than the base) will be files of this layer, with its directory in PATH.
+The kind `cc` writes no file: it sets the variables that CMake, Meson, configure and make read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+
+if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
 
 COMPILERS = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
 SANITIZERS = ("address", "leak", "thread", "undefined")
@@ -141,3 +144,86 @@ def build_variables(options: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _mapping(options: api.Json) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
+
+
+# ---- toolchains: from wheels of this machine's package indexes -----------------------------------------------------
+
+
+class WheelToolchain(api.ToolchainKind):
+    """A program whose files are in a wheel; `wheel_layouts` says where."""
+
+    distribution: ClassVar[str]  # its name in the index
+
+    def sources(self) -> Sequence[ToolchainSource]:
+        """The indexes."""
+        from envtool_cc.wheel_releases import WheelIndex
+
+        return (WheelIndex(self.distribution),)
+
+    def accepts(self, wanted: str, version: str) -> bool:
+        """Also for the numbers that the packaging adds, as in 0.17.0.post1."""
+        from envtool_cc.wheel_releases import release_of
+
+        return version == wanted or super().accepts(wanted, release_of(version))
+
+    def package(self, file: str) -> tuple[str, str]:
+        """By the name of a wheel."""
+        name, version, *_ = [*file.split("-"), ""]
+        return name, version
+
+    def strip(self, row: Mapping[str, api.Json]) -> int:
+        """All of a wheel is unpacked, and what is no part of the toolchain is removed then."""
+        return 0
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Unpacks the wheel, and puts its files where a program has them. Nothing of it runs."""
+        from envtool_cc import wheel_layouts
+
+        recipe = super().build(request, pins)
+        finish = api.Call(function=wheel_layouts.finish, arguments=(self.tool, self.directory))
+        return replace(recipe, steps=(*recipe.steps, finish))
+
+
+class CmakeToolchain(WheelToolchain):
+    """CMake, CTest and CPack."""
+
+    name: ClassVar[str] = "cmake-toolchain"
+    tool: ClassVar[str] = "cmake"
+    title: ClassVar[str] = "CMake"
+    distribution: ClassVar[str] = "cmake"
+
+
+class NinjaToolchain(WheelToolchain):
+    """Ninja."""
+
+    name: ClassVar[str] = "ninja-toolchain"
+    tool: ClassVar[str] = "ninja"
+    title: ClassVar[str] = "Ninja"
+    distribution: ClassVar[str] = "ninja"
+
+
+class MesonToolchain(WheelToolchain):
+    """Meson, which the env's own python3 runs."""
+
+    name: ClassVar[str] = "meson-toolchain"
+    tool: ClassVar[str] = "meson"
+    title: ClassVar[str] = "Meson"
+    distribution: ClassVar[str] = "meson"
+
+
+class ZigToolchain(WheelToolchain):
+    """Zig, whose `zig cc` is a C compiler."""
+
+    name: ClassVar[str] = "zig-toolchain"
+    tool: ClassVar[str] = "zig"
+    title: ClassVar[str] = "Zig"
+    distribution: ClassVar[str] = "ziglang"
+
+
+def decide(_project: api.Project) -> api.Decision | None:
+    """None: no file of CMake, Meson, Ninja or Zig names an exact version."""
+    return None
+
+
+TOOLCHAIN_KINDS = (CmakeToolchain(), MesonToolchain(), NinjaToolchain(), ZigToolchain())
+TOOLCHAINS = tuple(api.Toolchain(name=kind.tool, kind=kind.name, decide=decide) for kind in TOOLCHAIN_KINDS)

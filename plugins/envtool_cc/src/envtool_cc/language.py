@@ -6,6 +6,7 @@ import posixpath
 
 from envtool import api
 
+REPLACED = {"cmake": "cmake", "meson": "meson", "ninja": "ninja-build"}  # by toolchains
 FILES = "CMakeLists.txt, meson.build, configure.ac, configure or Makefile"
 
 
@@ -47,7 +48,7 @@ def apt_packages(env: api.EnvDraft, project: api.Project) -> tuple[str, ...]:
     if env.base_kind != "debian":
         return tuple(sorted(packages))
     clang = ("clang", "libclang-rt-dev") if env.options.get("compiler") == "clang" else ()
-    packages |= {"gcc", "g++", "libc6-dev", *TOOLS[system], *clang}
+    packages |= {"gcc", "g++", "libc6-dev", *_build_tools(env, TOOLS[system]), *clang}
     if env.options.get("ccache"):
         packages.add("ccache")
     if system == found:
@@ -58,6 +59,12 @@ def apt_packages(env: api.EnvDraft, project: api.Project) -> tuple[str, ...]:
     if system == "autotools" and not has_configure:
         packages |= {*BOOTSTRAP}
     return tuple(sorted(packages))
+
+
+def _build_tools(env: api.EnvDraft, packages: tuple[str, ...]) -> set[str]:
+    """Returns the packages without those that the env's toolchains replace, and the Python that runs a pinned Meson."""
+    replaced = {REPLACED[name] for name in env.toolchains if name in REPLACED}
+    return {*packages} - replaced | ({"python3"} if "meson" in env.toolchains else set())
 
 
 def _choose_name(name: str, used_names: set[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool import api
-from envtool_cc.kinds import Cc, CcLanguage
+from envtool_cc.kinds import TOOLCHAIN_KINDS, TOOLCHAINS, Cc, CcLanguage
 
 if TYPE_CHECKING:
     from envtool.api import FailedTask
@@ -15,14 +15,20 @@ envtool_api = 1  # of docs/api-changelog.md
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`cc`."""
-    return [Cc()]
+    """`cc`, and what `toolchain:` adds for build tools."""
+    return [Cc(), *TOOLCHAIN_KINDS]
 
 
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: cc`."""
     return [CcLanguage()]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`cmake`, `meson`, `ninja` and `zig`."""
+    return [*TOOLCHAINS]
 
 
 @api.hook

@@ -371,6 +371,7 @@ class Detection:
     reason: str  # "pyproject.toml with [project]"
     env: Json = None  # the value of the env in the spec
     directory: str = ""  # of a project in a subdirectory, which gets a spec of its own; envtool sets it
+    programs: tuple[str, ...] = ()  # that its tests start besides those of the language, as in "python3"
 
     @property
     def tested(self) -> bool:

@@ -10,6 +10,7 @@ image_output     writes an env as an image, pushes it, and lists its packages: `
 import_compose   reads compose files and writes the spec: `import compose`
 inspection       reads layers and stacks in the store: `inspect`, `diff`
 installed_plugins lists plugins, their files, and what each adds: `plugins`
+joined_languages one env for the tests of two languages, where those of one start programs of the other
 limits_of_run    the limits of one run, and whether they can be enforced here
 lock_file        writes and checks the lock, and fetches what it pins: `lock`, `fetch`, `vendor`
 machine_checks   checks the machine, the store and config.yaml: `doctor`

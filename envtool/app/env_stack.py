@@ -46,7 +46,7 @@ def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Schedul
             host_access.check_passed((env,), project.context.allowed, os.environ)
             host_access.check_workdir(env, project.context.host_access())
             secrets.read_for_tasks([(env, None)], project.context)
-        return scheduler, scheduler.stack(env.name)
+        return scheduler, scheduler.stack(env.name, env.set)
     except EnvtoolError as error:
         raise all_problems.complete_error(error, (env,), scheduler, project.context, runs=runs) from error
 

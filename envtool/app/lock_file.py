@@ -53,7 +53,7 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
         envs = stack_envs(project.spec)
         try:
             scheduler.check(env.name for env in envs)
-            [*pool.map(lambda env: scheduler.stack(env.name), envs)]
+            [*pool.map(lambda env: scheduler.stack(env.name, env.set), envs)]
         except EnvtoolError as error:
             raise all_problems.complete_error(error, envs, scheduler, project.context) from error
     entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())

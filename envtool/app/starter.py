@@ -12,6 +12,7 @@ from envtool import plugins
 from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.command_request import SPEC, CommandRequest
+from envtool.app.joined_languages import join_languages
 from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import repository
@@ -33,6 +34,12 @@ _PROJECT_FILES = (
     SPEC,
 )
 _MAX_SUBPROJECTS = 40  # directories below the project that are examined
+# Directories of which a project in another language is data or an example, and no member.
+_NO_MEMBERS = frozenset({
+    "test", "tests", "testing", "testdata", "test-data", "spec", "specs", "fixtures", "data", "doc", "docs", "example",
+    "examples", "sample", "samples", "demo", "demos", "vendor", "third_party", "third-party", "3rdparty", "external",
+    "extern", "deps", "node_modules", "bench", "benchmark", "benchmarks", "fuzz", "contrib", "tools", "website", "site",
+})  # fmt: skip
 _FIND_PACKAGE = re.compile(r"^[^#\n]*\bfind_package\s*\(\s*(?!Threads\b|CTest\b)(\w+)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -42,10 +49,10 @@ def detect(request: CommandRequest) -> tuple[Detection, ...]:
     files = ProjectFiles(os.path.abspath(request.directory))
     detected = _detect_by_plugins(files)
     if any(detection.tested for detection in detected):
-        return detected
+        return (*join_languages(detected), *_detect_members(files, {detection.language for detection in detected}))
     # a plugin that knows the build files says why their tests cannot pass: no task is written for them after all
     is_known = any(detection.language == "cc" for detection in detected)
-    more = detected if is_known else (*detected, *detect_build_system(files))
+    more = detected if is_known else join_languages((*detected, *detect_build_system(files)))
     return more if any(detection.tested for detection in more) else (*more, *_detect_subprojects(files))
 
 
@@ -119,7 +126,7 @@ def _detect_subprojects(project: Project) -> Iterator[Detection]:
     detections = [
         replace(detection, directory=directory, reason=f"{directory}: {detection.reason}")
         for directory in directories[:_MAX_SUBPROJECTS]
-        for detection in _detect_by_plugins(SubdirectoryProject(project, directory))
+        for detection in join_languages(_detect_by_plugins(SubdirectoryProject(project, directory)))
     ]
     yield from detections
     if directories and not any(detection.tested for detection in detections):
@@ -129,6 +136,15 @@ def _detect_subprojects(project: Project) -> Iterator[Detection]:
             f"`envtool -C DIRECTORY init` in each, then `include: {{{name}: {directories[0]}/{SPEC}}}` in a spec here"
         )
         yield Detection(language="below", reason=f"{first_names}: {advice}")
+
+
+def _detect_members(project: Project, languages: set[str]) -> Iterator[Detection]:
+    """Projects in directories one or two levels below a project with tests, in languages that it does not have itself:
+    a `frontend/` beside a server. What is only data, an example or documentation is none."""
+    for detection in _detect_subprojects(project):
+        parts = detection.directory.split("/")
+        if detection.tested and detection.language not in languages and not _NO_MEMBERS & {*parts}:
+            yield detection
 
 
 def _make_env(suite: str, packages: tuple[str, ...], command: str = "") -> Json:
@@ -176,5 +192,5 @@ def _detect_make(project: Project) -> Detection | None:
             reason = f"{name}, whose target `{target}` calls `{unpackaged[0]}`: a layer has to install it"
             return Detection(language="make", reason=reason, env=_make_env("bookworm", packages))
         env = _make_env("bookworm", packages, f"make {target}")
-        return Detection(language="make", reason=f"{name} with a target `{target}`", env=env)
+        return Detection(language="make", reason=f"{name} with a target `{target}`", env=env, programs=tuple(programs))
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from envtool.build import node_checks, resolution
@@ -19,6 +19,7 @@ from envtool.build.stack import (
     Stack,
     StoredLayer,
     check_conflicts,
+    check_variables,
     not_cached_error,
     stack_binds,
 )
@@ -152,8 +153,9 @@ class Scheduler:
         nodes = [graph.nodes[node_id] for node_id in ids if states[node_id].output is None]
         return [node for node in nodes if select(node)]
 
-    def stack(self, env: str) -> Stack:
-        """Returns the whole stack of an env, and makes what is missing. Raises MakeError, SpecError, Interrupted."""
+    def stack(self, env: str, own: Container[str] = ()) -> Stack:
+        """Returns the whole stack of an env, and makes what is missing. `own` are the variables that the env itself
+        sets. Raises MakeError, SpecError, Interrupted."""
         self.check([env])
         self.check_secrets([env])
         base = self._expand_parts(self.known.stacks[env][0])
@@ -174,6 +176,7 @@ class Scheduler:
             other_stages=tuple(skipped.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
         )
         check_conflicts(stack, self._context)
+        check_variables(stack, own)
         return stack
 
     def start_pulls(self, envs: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ the variables that they set, and what they mount in a container."""
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 from envtool.api import PROJECT, Base, InputFile, Looked, Request
@@ -186,6 +186,35 @@ def check_conflicts(stack: Stack, context: Context) -> None:
                 hint=f"say which comes first: give `{upper.resolved.node.spec.name}` a `needs:` with the other in it",
                 output="\n".join(paths),
             )
+
+
+def check_variables(stack: KnownStack, own: Container[str]) -> None:
+    """Raises BuildError where two layers of different kinds, neither of which stands on the other, set one variable to
+    different values: as for paths, nothing says which of the two counts. Lists of paths join, and `own` are the
+    variables that the env itself sets, which outweigh all layers."""
+    setters: dict[str, list[tuple[ResolvedNode, str | None]]] = {}
+    chosen: set[str] = set()
+    for layer in stack.layers:
+        node = layer.resolved.node
+        if isinstance(node.spec, LayerSpec) and not node.of:
+            chosen.update(node.spec.set)
+            variables = node.kind.variables(layer.resolved.request, layer.resolved.pins)
+            for name, value in variables.items():
+                if name not in PATH_LISTS and name not in own:
+                    setters.setdefault(name, []).append((layer.resolved, value))
+    for name in sorted(setters.keys() - chosen):
+        lower, lower_value = setters[name][0]
+        for upper, value in setters[name][1:]:
+            is_above = lower.node.id in upper.node.below
+            if value != lower_value and upper.node.kind.name != lower.node.kind.name and not is_above:
+                raise BuildError(
+                    f"layers `{lower.node.spec.name}` and `{upper.node.spec.name}` both set `{name}`, differently, and"
+                    " neither is below the other",
+                    code="variable-conflict",
+                    hint=f"the env's own value outweighs both: `set: {{{name}: …}}`",
+                    output=f"{lower.node.spec.name}: {name}={lower_value}\n{upper.node.spec.name}: {name}={value}",
+                )
+            lower, lower_value = upper, value
 
 
 def _independent_pairs(stack: Stack) -> Iterator[tuple[StoredLayer, StoredLayer]]:

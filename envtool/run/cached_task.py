@@ -4,7 +4,7 @@ changed while it ran is recorded for the cache."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -45,8 +45,8 @@ class Stacks(Protocol):
         """Returns the stack of an env as the store (and the team cache) know it, without building or pulling
         anything."""
 
-    def stack(self, env: str) -> Stack:
-        """Returns the stack of an env, after building what is missing."""
+    def stack(self, env: str, own: Container[str] = ()) -> Stack:
+        """Returns the stack of an env, after building what is missing. `own` are the variables that the env sets."""
 
 
 class CachedResult(NamedTuple):
@@ -89,7 +89,7 @@ def _run(
     audit: Audit | None,
     run: RunTask,
 ) -> tuple[Result, CachedResult | None]:
-    stack = stacks.stack(call.env.name)
+    stack = stacks.stack(call.env.name, call.env.set)
     used = used_services(call.env, call.task)
     services = ServiceStacks(used, task_services.build_service_stacks(used, stacks))
     if known and _layers(known.stack, known.services) == _layers(stack, services):

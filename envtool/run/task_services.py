@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -29,8 +29,8 @@ _MAX_PREPARATIONS = 8  # at once
 class StackSource(Protocol):
     """The part of build.scheduler.Scheduler that is used here."""
 
-    def stack(self, env: str) -> Stack:
-        """Returns the stack of an env, after building what is missing."""
+    def stack(self, env: str, own: Container[str] = ()) -> Stack:
+        """Returns the stack of an env, after building what is missing. `own` are the variables that the env sets."""
 
 
 class ServiceStacks(NamedTuple):
@@ -150,7 +150,7 @@ def check_services(env: Env, task: Task | None, *, single_id: bool) -> None:
 def build_service_stacks(services: Sequence[Service], stacks: StackSource) -> tuple[Stack, ...]:
     """Returns the stacks of services, and builds what is missing, at the same time. Raises as `StackSource.stack`."""
     if len(services) < 2:
-        return tuple(stacks.stack(service.env.name) for service in services)
+        return tuple(stacks.stack(service.env.name, service.env.set) for service in services)
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(services), thread_name_prefix="service-stack") as pool:

@@ -12,7 +12,7 @@ load           reads a spec with its included files and its `cache:`, checks it 
 matrix         expands a matrix into its points
 node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors
 scalar_types   parses durations, sizes, paths and names
-plugin_keys    asks plugins what `language: NAME` and their own keys add to an env
+plugin_keys    asks plugins what `language:` and their own keys add to an env
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
 select_envs    finds the envs that names and patterns on a command line mean

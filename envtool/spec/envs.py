@@ -18,7 +18,15 @@ from envtool.spec.declarations import (
     resolve_set_variables,
 )
 from envtool.spec.limits import TIMES, render_limits
-from envtool.spec.plugin_keys import AddedToEnv, SubdirectoryProject, added_by_keys, check_keys, language_layers
+from envtool.spec.plugin_keys import (
+    AddedToEnv,
+    LanguageStack,
+    SubdirectoryProject,
+    added_by_keys,
+    check_keys,
+    language_entries,
+    language_layers,
+)
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -260,14 +268,14 @@ def _number_duplicates(layers: list[tuple[DeclaredLayer, YamlNode]]) -> list[str
 def _added_by_plugins(
     work: LoadContext, point: EnvPoint, base: BaseSpec | None, layers: list[tuple[LayerSpec, YamlNode]]
 ) -> tuple[AddedToEnv, frozenset[str]]:
-    """Returns what the env's language and the plugins' keys add to it, and the names of the user's layers that are
+    """Returns what the env's languages and the plugins' keys add to it, and the names of the user's layers that are
     above all of these.
 
     Plugins are asked twice if there are any such names. The first call, without any, gives the layers that they add
     before the user's layers: needing one of those does not move a layer above theirs."""
     keys = point.fields.keys()
     if "language" not in keys and point.kind is None and not keys & work.registry.env_keys.keys():
-        check_keys(work, f"{point.section[:-1]} `{point.name}`", point.node, point.fields, "", None)
+        check_keys(work, f"{point.section[:-1]} `{point.name}`", point.node, point.fields)
         return AddedToEnv(), frozenset()
 
     def ask(above: frozenset[str]) -> AddedToEnv:
@@ -279,13 +287,11 @@ def _added_by_plugins(
         )  # fmt: skip
         kind = point.kind
         lowest = (*(kind.layers if kind is not None else ()), *by_keys.before)
-        before, after = language_layers(
-            work, point.name, point.node, point.fields, point.scope,
-            base=base, below=lowest, layers=layers, above=above, project=project,
-            directory=directory, section=point.section,
-        )  # fmt: skip
-        at = point.fields.get("language")
-        origins = {spec.name: at for spec in (*before, *after) if at is not None}
+        languages = language_layers(work, LanguageStack(
+            point.name, point.node, point.fields, point.scope, base, lowest, layers, above, project, directory,
+            point.section,
+        ))  # fmt: skip
+        before, after, origins = languages.before, languages.after, dict(languages.origins)
         if kind is not None:
             origins |= {spec.name: kind.at for spec in kind.layers}
         variables = {**(kind.variables if kind is not None else {}), **by_keys.variables}
@@ -317,20 +323,22 @@ def _stack(
     layers: list[tuple[LayerSpec, YamlNode]],
     above: frozenset[str],
 ) -> tuple[LayerSpec, ...]:
-    """Returns all layers, bottom first. The name of the env's language in `needs` stands for all layers that it
+    """Returns all layers, bottom first. The name of a language of the env in `needs` stands for all layers that it
     adds."""
     if not (added_by_plugins.before or added_by_plugins.after or above):
         return tuple(spec for spec, _ in layers)
-    at = point.fields.get("language")
-    language = work.text(at, point.scope) if at is not None else ""
     before, after = added_by_plugins.before, added_by_plugins.after
     names = {spec.name for spec in (*before, *(spec for spec, _ in layers), *after)}
-    added = tuple(name for name, origin in added_by_plugins.origins.items() if origin is at)
+    languages = {
+        entry.name: tuple(name for name, origin in added_by_plugins.origins.items() if origin is entry.at)
+        for entry in language_entries(work, point.fields.get("language"), point.scope)
+        if entry.name not in names
+    }
 
     def expand_language(spec: LayerSpec) -> LayerSpec:
-        if spec.needs is None or language not in spec.needs or language in names:
+        if spec.needs is None or not languages.keys() & {*spec.needs}:
             return spec
-        needs = (name for need in spec.needs for name in (added if need == language else (need,)))
+        needs = (name for need in spec.needs for name in languages.get(need, (need,)))
         return replace(spec, needs=tuple(dict.fromkeys(needs)))
 
     lower = (spec for spec, _ in layers if spec.name not in above)
@@ -347,11 +355,11 @@ def _check_names(
             message = f"layer `{spec.name}` is in {point.label} twice"
             work.problems.add(entry, message, code="duplicate", hint="remove one of them")
         seen[spec.name] = spec.where
-    language = point.fields.get("language")
+    at_language = point.fields.get("language")
     for spec in (*added.before, *added.after):
         if spec.name in seen:
             at = added.origins[spec.name]
-            adder = "language" if at is language else at.value
+            adder = "language" if at is at_language else at.value
             message = f"`{adder}` adds a layer `{spec.name}`, and {point.label} has one of this name"
             work.problems.add(at, message, code="duplicate", hint="rename yours")
         seen[spec.name] = spec.where

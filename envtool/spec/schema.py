@@ -320,7 +320,7 @@ def _env(registry: PluginRegistry, *, extends: bool) -> Json:
         **_stack_keys(),
         **_variable_keys(),
         **_command_defaults(),
-        "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},
+        "language": _language(registry),
         "tasks": {
             "description": "Commands under a verb: `test`, `build`, or any other.",
             "type": "object",
@@ -361,7 +361,7 @@ def _service(registry: PluginRegistry) -> Json:
     own = {
         **{name: kind.schema for name, kind in sorted(registry.services.items())},
         **{key: value for key, value in _stack_keys().items() if key != "matrix"},
-        "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},
+        "language": _language(registry),
         **service_keys(),
     }
     plugin_keys = {key: schemas for key, schemas in options.items() if key not in own}
@@ -451,8 +451,18 @@ def _command_defaults() -> dict[str, Json]:
     }
 
 
-def _languages(registry: PluginRegistry) -> dict[str, Json]:
-    return {"enum": [*sorted(registry.languages)]} if registry.languages else {"type": "string"}
+def _language(registry: PluginRegistry) -> dict[str, Json]:
+    known: dict[str, Json] = {"enum": [*sorted(registry.languages)]} if registry.languages else {}
+    name: dict[str, Json] = {"type": "string", **known}
+    options = {name: language.options for name, language in sorted(registry.languages.items())}
+    with_keys: Json = {key: {**options_schema(keys), "additionalProperties": False} for key, keys in options.items()}
+    mapping: Json = {"type": "object", "minProperties": 1, "properties": with_keys, "additionalProperties": False}
+    return {
+        "description": "Adds the layers that a project in this language needs. In a list of several, each stands on "
+        "the compilers and interpreters of those before it. A key that two of them have is written with its language, "
+        "as in `[{go: {directory: server}}, node]`.",
+        "anyOf": [name, {"type": "array", "minItems": 1, "maxItems": 20, "items": {"anyOf": [name, mapping]}}],
+    }
 
 
 def _any_plugin_options(offers: Mapping[str, list[Json]]) -> dict[str, Json]:

@@ -39,7 +39,9 @@ def verify_task(env: Env, task: Task, verification: VerifyContext, host: Mapping
         name=f"{env.name} {task.name}", subject="task", kind=task.name, env=env.name, outcome="error", seconds=0.0
     )
     with track_comparison(result, f"verify:{env.name}:{task.name}", verification.context) as outcomes:
-        outcomes.append(_run_twice(result, env, task, verification.scheduler.stack(env.name), verification, host))
+        outcomes.append(
+            _run_twice(result, env, task, verification.scheduler.stack(env.name, env.set), verification, host)
+        )
     return outcomes[-1]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from envtool.api import Detection
 from envtool.app.command_request import CommandRequest
+from envtool.app.joined_languages import join_languages
 from envtool.app.read_spec import load
 from envtool.app.starter import detect, detect_build_system
 from envtool.cli.main import main
@@ -205,6 +207,74 @@ def test_json_says_what_is_left_out(init, monkeypatch):
     left_out = [row for row in documents[0]["found"] if not row["used"]]
     assert ("packages/b", "python") in [(row["directory"], row["language"]) for row in left_out]
     assert any("`pa` is required" in row["reason"] for row in left_out)
+
+
+LIBRARY = {"pyproject.toml": python("lib"), "lib.py": "", "tests/test_lib.py": "def test_lib(): import lib"}
+
+
+def test_tests_of_one_language_that_start_programs_of_another_have_both(init):
+    files = {
+        **LIBRARY,
+        "package.json": '{"name": "web", "version": "1.0.0", "scripts": {"test": "node t.js && npm run more",'
+        ' "more": "A=1 python3 -m lib"}, "dependencies": {"semver": "1"}}',
+    }
+    status, said, envs = init(files)
+    assert status == 0, said
+    assert "whose tests start programs of python (pyproject.toml" in said
+    both = next(env for env in envs.values() if env.tasks[0].commands[0].typed().startswith("npm"))
+    assert {"requirements", "project", "node-modules"} <= {*kinds(both)}
+    (alone,) = [env for env in envs.values() if env is not both]
+    assert alone.tasks[0].commands[0].typed().split() == ["pytest"]
+    assert "node-modules" not in kinds(alone)
+
+
+def test_two_languages_that_do_not_call_each_other_have_an_env_each(init):
+    files = {**LIBRARY, "package.json": NODE % ("web", ', "dependencies": {"semver": "1"}')}
+    status, said, envs = init(files)
+    assert status == 0, said
+    assert sorted("node-modules" in kinds(env) for env in envs.values()) == [False, True]
+
+
+def test_a_makefile_that_calls_programs_of_two_languages_has_both(init):
+    files = {
+        "pyproject.toml": python("lib"), "lib.py": "", "package.json": '{"name": "web", "dependencies": {"semver": "1"}}',
+        "Makefile": "test:\n\tpython3 -m lib\n\tnode t.js\n",
+    }  # fmt: skip
+    status, said, envs = init(files)
+    assert status == 0, said
+    assert {"apt", "project", "node-modules"} <= {*kinds(envs["unit"])}
+    assert envs["unit"].tasks[0].commands[0].typed().strip() == "make test"
+
+
+def test_a_member_in_another_language_is_found_below_a_project_with_tests(init):
+    web = NODE % ("web", "")
+    status, said, envs = init({**LIBRARY, "web/package.json": web, "tests/data/package.json": web})
+    assert status == 0, said
+    assert {*envs} == {"unit", "web/unit"}
+    assert "found node: web: package.json with a test script" in said
+
+
+def test_envs_that_differ_in_more_than_layers_are_not_joined():
+    def detection(language, programs=(), **keys):
+        env = {**keys, "language": language, "tasks": {"test": language}}
+        return Detection(language=language, reason=f"{language}.txt", env=env, programs=programs)
+
+    (same, _) = join_languages(
+        [detection("node", ("python3", "gone"), base={"debian": "bookworm"}), detection("python")]
+    )
+    assert same.env == {"base": {"debian": "bookworm"}, "language": ["python", "node"], "tasks": {"test": "node"}}
+    newer = detection("go", base={"debian": "trixie"}, set={"A": "1"}, caches=["/c"])
+    (joined, _) = join_languages([detection("node", ("go",), base={"debian": "bookworm"}), newer])
+    assert joined.env["base"] == {"debian": "trixie"}
+    assert (joined.env["set"], joined.env["caches"]) == ({"A": "1"}, ["/c"])
+    (other, _) = join_languages([detection("node", ("go",), set={"A": "2"}), newer])
+    assert not other.tested
+    assert other.reason.endswith(
+        "whose tests start programs of go: the two differ in `set`, so write an env of your own"
+    )
+    image = detection("go", base={"image": "x"})
+    (other, _) = join_languages([detection("node", ("go",), base={"debian": "bookworm"}), image])
+    assert "differ in `base`" in other.reason
 
 
 def test_in_the_directory_of_one_it_says_where_to_type_it(init, tmp_path):

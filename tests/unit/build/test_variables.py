@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.build.stack import PATH_LISTS, apply_variables, join_path_lists, overlay_variables
+from envtool import api
+from envtool.build.stack import (
+    PATH_LISTS,
+    KnownStack,
+    ResolvedNode,
+    UnstoredLayer,
+    apply_variables,
+    check_variables,
+    join_path_lists,
+    overlay_variables,
+)
+from envtool.errors import BuildError
+from envtool.model import BaseSpec, LayerSpec, Where
+from envtool.plan.graph import Node
 
 JOIN = [
     "PATH", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "CLASSPATH", "PYTHONPATH",
@@ -83,3 +96,60 @@ def test_no_place_is_lost_or_twice_and_the_order_of_the_newest_holds(name, value
     newest = next((each for each in reversed(values) if each), "")
     own = [place for place in dict.fromkeys(newest.split(":")) if place]
     assert [place for place in dict.fromkeys(found) if place in own] == own
+
+
+HERE = Where(file="envtool.yaml", line=3, column=1)
+
+
+class Setting(api.Kind):
+    schema = True
+
+    def __init__(self, name, variables):
+        self.name, self._variables = name, variables
+
+    def variables(self, request, pins):
+        return self._variables
+
+
+def stack_of(*layers):
+    """A base, and on it layers of (kind, variables, names below, `set`)."""
+    base = Node(id="base", subject="base", spec=BaseSpec(name="b", kind="b", options=None, where=HERE),
+                kind=Setting("b", {"CC": "of the base"}), below=())  # fmt: skip
+    nodes = [base]
+    for number, (kind, variables, below, own) in enumerate(layers, 1):
+        spec = LayerSpec(name=f"l{number}", kind=kind, options=None, where=HERE, set=own)
+        nodes.append(
+            Node(id=spec.name, subject="layer", spec=spec, kind=Setting(kind, variables), below=("base", *below))
+        )
+    return KnownStack(layers=tuple(
+        UnstoredLayer(resolved=ResolvedNode(node, None, None, (), {}, node.id, 0), diff_id="", where="absent")
+        for node in nodes
+    ))  # fmt: skip
+
+
+def test_two_kinds_that_set_one_variable_differently_are_an_error_that_says_what_to_write():
+    stack = stack_of(
+        ("a", {"CC": "x", "PATH": "/a", "SAME": "1"}, (), {}), ("b", {"CC": "y", "PATH": "/b", "SAME": "1"}, (), {})
+    )
+    with pytest.raises(BuildError) as raised:
+        check_variables(stack, {})
+    assert str(raised.value).startswith(
+        "layers `l1` and `l2` both set `CC`, differently, and neither is below the other"
+    )
+    assert raised.value.code == "variable-conflict"
+    assert raised.value.hint == "the env's own value outweighs both: `set: {CC: …}`"
+    assert raised.value.output == "l1: CC=x\nl2: CC=y"
+    check_variables(stack, {"CC": "z"})
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [("a", {"CC": "x"}, (), {}), ("b", {"CC": "y"}, ("l1",), {})],  # the upper one saw the lower one
+        [("a", {"CC": "x"}, (), {}), ("a", {"CC": "y"}, (), {})],  # as two virtual environments
+        [("a", {"CC": "x"}, (), {}), ("b", {"CC": "y"}, (), {}), ("run", {}, (), {"CC": "mine"})],
+        [("a", {"CC": None}, (), {}), ("b", {"CC": None}, (), {})],
+    ],
+)
+def test_what_is_decided_is_no_error(layers):
+    check_variables(stack_of(*layers), {})

@@ -58,7 +58,7 @@ class FakeStacks:
     def find_known_stack(self, env, *, team=False):
         return self._known or (self._foreseen if team else None)
 
-    def stack(self, env):
+    def stack(self, env, own=()):
         self.built += 1
         return self._stack
 

@@ -31,6 +31,14 @@ TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the comm
 _CHECKS = re.compile(
     r"\b(?:aud|audit|npx|eslint|eclint|jshint|jscs|standard|xo|prettier|tsc|attw|evalmd|lint)\b", re.IGNORECASE
 )
+# Programs of other languages, where a command of a script begins; and scripts that a script names.
+_OTHER_PROGRAMS = re.compile(
+    r"(?:^|[;&|(]\s*|\b(?:env|exec|cross-env)\s+)(?:[A-Za-z_]\w*=\S*\s+)*"
+    r"(python3?|pytest|py\.test|go|cargo|mvn|java|make)(?=\s|$)"
+)
+_NAMED_SCRIPTS = re.compile(r"\b(?:npm|pnpm|yarn)\s+(?:run|run-script)\s+([\w:.-]+)")
+MAX_SCRIPTS = 50  # of package.json that are followed
+MAX_SCRIPT = 10_000  # characters of one that are searched
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 SUPPORTED = (
     "supported are package-lock.json, npm-shrinkwrap.json, pnpm-lock.yaml and yarn.lock:"
@@ -208,15 +216,31 @@ def detect(project: api.Project) -> list[api.Detection]:
     script = manifest.scripts.get("test", "")
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
+    programs: tuple[str, ...] = ()
     if script and NO_TESTS not in script:
         task, reason = _script_test(project, manifest.scripts)
+        programs = script_programs(manifest.scripts)
     elif _tested_workspace(project, manifest):
         task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
         task, reason = "node --test {{ args }}", "package.json"
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
-    return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
+    return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}}, programs=programs)]
+
+
+def script_programs(scripts: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the programs of other languages that the test script starts, itself or through scripts that it names."""
+    pending, seen, programs = ["test"], set[str](), dict[str, None]()
+    while pending and len(seen) < MAX_SCRIPTS:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        script = str(scripts.get(name) or "")[:MAX_SCRIPT]
+        programs |= dict.fromkeys(_OTHER_PROGRAMS.findall(script))
+        pending += _NAMED_SCRIPTS.findall(script)
+    return tuple(programs)
 
 
 def _script_test(project: api.Project, scripts: Mapping[str, str]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ envtool init --from tox.ini
     "source",
     metavar="FILE",
     default="",
-    help="Take over the file of another tool: tox.ini, noxfile.py, Dockerfile or compose.yaml.",
+    help="Take over the file of another tool: tox.ini, noxfile.py, Dockerfile, compose.yaml or a workflow of GitHub.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, test: str, source: str) -> None:

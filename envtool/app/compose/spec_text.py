@@ -90,7 +90,8 @@ def entry_lines(key: str, value: Json, indent: str) -> list[str]:
     if isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value):
         return [f"{indent}{name}: |-", *(f"{indent}  {line}" if line else "" for line in value.split("\n"))]
     line = f"{indent}{name}: {flow(value)}"
-    if len(line) <= WIDTH and not (isinstance(value, dict) and (len(value) > 2 or key == "set")):
+    is_split = isinstance(value, dict | list) and _has_lines(value)
+    if len(line) <= WIDTH and not (isinstance(value, dict) and (len(value) > 2 or key == "set")) and not is_split:
         return [line]
     lines = [f"{indent}{name}:"]
     if isinstance(value, dict) and value:
@@ -98,8 +99,22 @@ def entry_lines(key: str, value: Json, indent: str) -> list[str]:
             lines += entry_lines(inner, member, f"{indent}  ")
         return lines
     if isinstance(value, list) and value:
-        return [*lines, *(f"{indent}  - {flow(member)}" for member in value)]
+        return [*lines, *(part for member in value for part in _member_lines(member, indent))]
     return [line]
+
+
+def _has_lines(value: Json) -> bool:
+    """Returns whether a text of a value is several lines, which a block shows as they are."""
+    if isinstance(value, dict | list):
+        return any(map(_has_lines, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value)
+
+
+def _member_lines(member: Json, indent: str) -> list[str]:
+    """Returns the lines of one member of a list."""
+    if not isinstance(member, str) or not _has_lines(member):
+        return [f"{indent}  - {flow(member)}"]
+    return [f"{indent}  - |-", *(f"{indent}    {line}" if line else "" for line in member.split("\n"))]
 
 
 def flow(value: Json) -> str:

@@ -16,4 +16,11 @@ tox_envs          one environment of tox as an env
 tox_factors       names of environments, and the lines that hold for one of them
 tox_ini           the environments of a tox.ini as envs
 tox_values        tox's substitutions: `{posargs}`, `{env:NAME:default}`, `{[section]key}`
+workflow          the jobs of a workflow of GitHub as envs
+workflow_actions  the actions of a workflow that a spec has a counterpart for
+workflow_expressions GitHub's expressions, as far as their value is in the file
+workflow_job      one job of a workflow, at one point of its matrix, as an env
+workflow_matrix   the points of a job's matrix
+workflow_scripts  what the script of a step installs and runs
+workflow_services the services of a job
 """

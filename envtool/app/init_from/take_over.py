@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envtool import plugins
 from envtool.app.command_request import SPEC, CommandRequest
-from envtool.app.init_from.taken_spec import TakenEnv, TakenSpec, write_taken_spec
+from envtool.app.init_from.taken_spec import TakenEnv, TakenSpec, share_services, write_taken_spec
 from envtool.app.permissions import resolve_permissions
 from envtool.errors import SpecError, UsageError
 from envtool.project.host_access import HostAccess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Project, str, str], tuple[list[TakenEnv], list[Note]]]
 
-FORMATS = "tox.ini, noxfile.py, Dockerfile and compose.yaml"
+FORMATS = "tox.ini, noxfile.py, Dockerfile, compose.yaml and .github/workflows/*.yml"
 _DOCKERFILE = re.compile(r"(?:Docker|Container)file(?:[.-][\w.-]+)?|[\w.-]+\.(?:Docker|docker|Container|container)file")
 _COMPOSE = re.compile(r"(?:.*[.-])?compose(?:[.-].*)?\.ya?ml")
 
@@ -33,15 +33,15 @@ def take_over(request: CommandRequest, file: str, directory: str) -> TakenSpec:
     Raises SpecError with each error and its place, UsageError."""
     from envtool.app import import_compose
 
-    if _COMPOSE.fullmatch(posixpath.basename(file)):
+    if _COMPOSE.fullmatch(posixpath.basename(file)) and ".github/workflows/" not in f"/{file}":
         taken = import_compose.import_compose(request, [file], {}, directory)
         return TakenSpec(taken.text, (), taken.notes, taken.services, taken.override)
-    reader = _reader(posixpath.basename(file))
+    root = os.path.abspath(directory)
+    path = import_compose.path_in_project(root, os.path.join(request.directory, file), file)
+    reader = _reader(path)
     if reader is None:
         hint = f"known are {FORMATS}"
         raise UsageError(f"`{file}` is no file that `init --from` reads", code="usage.format", hint=hint)
-    root = os.path.abspath(directory)
-    path = import_compose.path_in_project(root, os.path.join(request.directory, file), file)
     project = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)))
     content = project.read_bytes(path)
     if content is None:
@@ -54,14 +54,19 @@ def take_over(request: CommandRequest, file: str, directory: str) -> TakenSpec:
         raise UsageError(f"`{file}` has a NUL, and is no text", code="usage.file")
     envs, notes = reader(project, path, text)
     ordered = tuple(dict.fromkeys(notes))
-    result = TakenSpec(write_taken_spec(path, envs, ordered), tuple(env.name for env in envs), ordered)
+    _, services = share_services(envs)
+    text = write_taken_spec(path, envs, ordered)
+    result = TakenSpec(text, tuple(env.name for env in envs), ordered, tuple(services))
     _check(project, root, result.text)
     return result
 
 
-def _reader(name: str) -> Reader | None:
-    from envtool.app.init_from import dockerfile_env, noxfile, tox_ini
+def _reader(path: str) -> Reader | None:
+    from envtool.app.init_from import dockerfile_env, noxfile, tox_ini, workflow
 
+    directory, name = posixpath.split(path)
+    if directory == ".github/workflows" and name.endswith((".yml", ".yaml")):
+        return workflow.take_workflow
     if _DOCKERFILE.fullmatch(name):
         return dockerfile_env.take_dockerfile
     if name == "tox.ini":

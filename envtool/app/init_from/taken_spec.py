@@ -32,11 +32,13 @@ class CannotTakeError(Exception):
 
 
 class TakenEnv(NamedTuple):
-    """An env of the spec. `reasons` explain its keys: key -> a comment."""
+    """An env of the spec. `reasons` explain its keys: key -> a comment. `services` are those that it names: name -> the
+    keys of the service."""
 
     name: str
     keys: Mapping[str, Json]
     reasons: Mapping[str, str]
+    services: Mapping[str, Json] = {}
 
 
 class TakenSpec(NamedTuple):
@@ -82,7 +84,13 @@ def write_taken_spec(source: str, envs: Sequence[TakenEnv], notes: Iterable[Note
     for note in by_env.get("", ()):
         subject = f"{note.service}: " if note.service else ""
         lines += comment_lines(f"{subject}{note_sentence(note)}")
-    lines += ["version: 1", "", "envs:"]
+    lines += ["version: 1", ""]
+    envs, services = share_services(envs)
+    if services:
+        lines.append("services:")
+        lines += [line for name, keys in services.items() for line in entry_lines(name, escape_templates(keys), "  ")]
+        lines.append("")
+    lines.append("envs:")
     for env in envs:
         if lines[-1] != "envs:":
             lines.append("")
@@ -94,6 +102,24 @@ def write_taken_spec(source: str, envs: Sequence[TakenEnv], notes: Iterable[Note
                 lines += comment_lines(f"{key}: {reason}", "    ")
             lines += entry_lines(key, _with_args(escape_templates(value)), "    ")
     return "\n".join(lines) + "\n"
+
+
+def share_services(envs: Sequence[TakenEnv]) -> tuple[Sequence[TakenEnv], Mapping[str, Json]]:
+    """Returns the envs and the services of all, each once. Where services of one name differ, the later has a number:
+    `postgres-2`."""
+    services: dict[str, Json] = {}
+    shared: list[TakenEnv] = []
+    for env in envs:
+        names: dict[str, str] = {}
+        for name, keys in env.services.items():
+            unused, number = name, 2
+            while unused in services and services[unused] != keys:
+                unused, number = f"{name}-{number}", number + 1
+            services[unused] = keys
+            names[name] = unused
+        listed = [names[name] for name in env.services]
+        shared.append(env._replace(keys={**env.keys, "services": [*listed]}) if names else env)
+    return shared, services
 
 
 def _with_args(value: Json) -> Json:

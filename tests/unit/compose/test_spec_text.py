@@ -83,7 +83,11 @@ def test_it_is_read_by_people():
         "    set:\n"
         '      A: "1"\n'
         "      B: x y\n"
-        '    command: [a, "b\\nc"]\n'
+        "    command:\n"
+        "      - a\n"
+        "      - |-\n"
+        "        b\n"
+        "        c\n"
         "    replicas: 3\n"
         "    ready: {within: 90s}\n"
         "\n"

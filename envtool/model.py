@@ -124,6 +124,7 @@ class LayerSpec:
     set: Mapping[str, str | None] = field(default_factory=dict)  # None removes a variable; `path:` is in PATH already
     directory: str = "."
     limits: Limits = field(default_factory=dict)  # of its build
+    note: str = ""  # what is allowed, but probably a mistake: for people alone
 
 
 class SecretPlace(NamedTuple):
@@ -338,13 +339,15 @@ class Looked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDraft:
-    """A layer that a language adds: above the layers that the user wrote if `after`, else below them."""
+    """A layer that a language adds: above the layers that the user wrote if `after`, else below them. `note` says what
+    is allowed, but probably a mistake: `plan` prints it, and nothing else depends on it."""
 
     name: str
     kind: str
     options: Json
     needs: tuple[str, ...] | None = None
     after: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

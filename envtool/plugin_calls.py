@@ -13,7 +13,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Generic, SupportsIndex, TypeVar, get_args
@@ -301,14 +301,21 @@ def call_env_key(offer: Offer[api.EnvKey], env: api.EnvDraft, value: api.Json, p
     return additions
 
 
-def call_decide(offer: Offer[api.Toolchain], project: api.Project) -> api.Decision | None:
-    """Returns what the project's files say about a toolchain's version. Raises PluginError, and what the plugin raises
+def call_wants(offer: Offer[api.Toolchain], project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields what a toolchain's own files say, as its plugin yields it. Raises PluginError, and what the plugin raises
     on purpose."""
-    ask = _checked(
-        offer.value.decide, f"the toolchain `{offer.value.name}`", offer.owner, _expect(api.Decision, type(None))
-    )
-    decision: api.Decision | None = ask(project)
-    return decision
+    from envtool.api.version_choice import own_versions
+
+    end, versions = api.WantedVersion(wanted="", file=""), own_versions(offer.value, project)
+    title = f"the toolchain `{offer.value.name}`"
+    step = functools.partial(call, offer.owner, next, title, versions, end, expected=api.WantedVersion)
+    while (version := step()) is not end:
+        yield version
+
+
+def call_accepts(offer: Offer[api.Toolchain], kind: Any, wanted: str, version: str) -> bool:
+    """Returns what the kind of a toolchain says. Raises PluginError."""
+    return call(offer.owner, kind.accepts, f"the toolchain `{offer.value.name}`", wanted, version, expected=bool)
 
 
 def call_verb(offer: Offer[api.PluginVerb], call: api.VerbCall) -> api.Answer:

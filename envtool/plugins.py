@@ -3,6 +3,7 @@ one frozen value."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from envtool.plugin_calls import Offer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from envtool.api.version_choice import VersionChoice
     from envtool.distributions import EntryPoint
 
 __all__ = ["GROUP", "PluginRegistry", "code_paths", "discover", "installed"]
@@ -151,7 +153,7 @@ def discover(
     layers = _collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind)
     toolchains = _collect_toolchains(plugins, layers)
     if toolchains:
-        env_keys = {**env_keys, "toolchain": Offer(_toolchain_key(toolchains), OURS)}
+        env_keys = {**env_keys, "toolchain": Offer(_toolchain_key(toolchains, layers), OURS)}
     return PluginRegistry(
         bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
         layers=layers,
@@ -185,13 +187,13 @@ def _collect_toolchains(
     return _collect(plugins, "envtool_toolchains", api.Toolchain, "toolchain", check, Offer)
 
 
-def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]]) -> api.EnvKey:
+def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]], kinds: Mapping[str, api.Kind]) -> api.EnvKey:
     """Returns the key `toolchain` of envs."""
     versions: dict[str, api.Json] = {
         name: {
             **_TOOLCHAIN_VERSION,
             "description": f"The version of {name}, whole or its first numbers. Without one, the project's own files"
-            f" decide ({', '.join(offer.value.files) or 'none does'}).",
+            f" decide ({', '.join((*offer.value.files, *api.SHARED_VERSION_FILES))}).",
         }
         for name, offer in sorted(offers.items())
     }
@@ -210,9 +212,14 @@ def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]]) -> api.EnvKey:
 
     def add(env: api.EnvDraft, value: api.Json, project: api.Project) -> api.Additions:
         from envtool.api.toolchains import added_toolchains
+        from envtool.api.version_choice import choose_version
 
-        toolchains = {name: offer.value for name, offer in offers.items()}
-        return added_toolchains(toolchains, lambda name: plugin_calls.call_decide(offers[name], project), env, value)
+        def decide(name: str) -> VersionChoice:
+            offer = offers[name]
+            accepts = functools.partial(plugin_calls.call_accepts, offer, kinds[offer.value.kind])
+            return choose_version(name, offer.value.names, plugin_calls.call_wants(offer, project), project, accepts)
+
+        return added_toolchains({name: offer.value for name, offer in offers.items()}, decide, env, value)
 
     return api.EnvKey(name="toolchain", schema=schema, add=add)
 

@@ -12,6 +12,7 @@ verbs           Verbs of plugins
 What few kinds need is in modules of its own, which are imported by their names:
 
 toolchains      where toolchains come from
+version_choice  which file of a project decides the version of a toolchain
 untrusted_text  numbers, sizes and patterns that strangers wrote
 foreign_tree    paths and users of a tree that strangers made
 oci_images      names, documents and layouts of images; registries
@@ -50,7 +51,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 from envtool.api import pin_schemas as shapes
-from envtool.api.env_expansion import Additions, Decision, EnvKey, Language, Project, ServiceKind, Toolchain
+from envtool.api.env_expansion import (
+    SHARED_VERSION_FILES,
+    Additions,
+    Decision,
+    EnvKey,
+    Language,
+    Project,
+    ServiceKind,
+    Toolchain,
+    WantedVersion,
+)
 from envtool.api.kind import TOOLCHAINS, Base, Kind, Part, Request, ToolchainKind
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
@@ -108,6 +119,7 @@ __all__ = [
     "LIKELY",
     "PROJECT",
     "PROVEN",
+    "SHARED_VERSION_FILES",
     "TOOLCHAINS",
     "Additions",
     "Answer",
@@ -176,6 +188,7 @@ __all__ = [
     "Unpack",
     "UsageError",
     "VerbCall",
+    "WantedVersion",
     "Where",
     "find_program",
     "hook",

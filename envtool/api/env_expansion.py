@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from envtool.lazy_dataclass import dataclass, field
@@ -10,6 +10,10 @@ from envtool.lazy_dataclass import dataclass, field
 if TYPE_CHECKING:
     from envtool.api.service_draft import ServiceDeclaration, ServiceDraft
     from envtool.model import EnvDraft, Json, LayerDraft
+
+
+# Files of version managers, which name many toolchains: see version_choice
+SHARED_VERSION_FILES = ("mise.toml", ".mise.toml", ".tool-versions")
 
 
 class Project(Protocol):
@@ -78,14 +82,36 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WantedVersion:
+    """What one file of the project says about a toolchain's version, in its `line` (from 1; 0: not known).
+
+    `wanted` is as in Decision; `entry` says what in the file, as in "engines.node". `allows` is for a file that says
+    which versions will do, and not which one is used: what `ToolchainKind.accepts` takes, such as a range. Such files
+    decide last."""
+
+    wanted: str
+    file: str
+    line: int = 1
+    entry: str = ""
+    allows: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
-    """A name that `toolchain:` may have. `kind` is the name of its ToolchainKind. `decide` returns what the project's
-    files say about the version, or None; `files` are their names, for errors. `decide` raises SpecError."""
+    """A name that `toolchain:` may have. `kind` is the name of its ToolchainKind.
+
+    `wants` yields what the toolchain's own files say, the first file first; it is asked no further than needed. It
+    raises SpecError for a file that names no version. `files` are their names, for errors. `names` are further names
+    that version managers have for the toolchain, such as "nodejs": the core reads their files (api.version_choice).
+    A plugin without `wants` may have `decide`, which returns the Decision of its files, or None.
+    """
 
     name: str
     kind: str
-    decide: Callable[[Project], Decision | None]
+    decide: Callable[[Project], Decision | None] | None = None
     files: tuple[str, ...] = ()
+    wants: Callable[[Project], Iterable[WantedVersion]] | None = None
+    names: tuple[str, ...] = ()
 
 
 class ServiceKind:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from envtool.api.env_expansion import Additions, Decision, Toolchain
+from envtool.api.env_expansion import SHARED_VERSION_FILES, Additions, Decision, Toolchain
 from envtool.errors import FetchError, Problem, ResolveError, SpecError
 from envtool.lazy_dataclass import dataclass
 from envtool.model import LayerDraft
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envtool.api.site_protocol import Site
+    from envtool.api.version_choice import VersionChoice
     from envtool.model import EnvDraft, Json
     from envtool.recipe import Fetch, Sealed
 
@@ -138,7 +139,7 @@ def locate_archives(
 
 
 def added_toolchains(
-    offers: Mapping[str, Toolchain], decide: Callable[[str], Decision | None], env: EnvDraft, value: Json
+    offers: Mapping[str, Toolchain], decide: Callable[[str], VersionChoice], env: EnvDraft, value: Json
 ) -> Additions:
     """Returns the layers for a value of `toolchain`, a mapping or a list. `decide` returns what the project's files say
     about a toolchain. Raises SpecError, UsageError."""
@@ -146,21 +147,25 @@ def added_toolchains(
     return Additions(layers=tuple(_layer(env, offers[name], wanted[name], decide) for name in sorted(wanted)))
 
 
-def _layer(env: EnvDraft, toolchain: Toolchain, version: Json, decide: Callable[[str], Decision | None]) -> LayerDraft:
+def _layer(env: EnvDraft, toolchain: Toolchain, version: Json, decide: Callable[[str], VersionChoice]) -> LayerDraft:
     options: dict[str, Json] = {"version": version}
+    note = ""
     if version is None:
-        decision = decide(toolchain.name)
+        decision, note, passed = decide(toolchain.name)
         if decision is None:
-            files = " or ".join(toolchain.files) or "file of the project"
+            *files, last = (*toolchain.files, *SHARED_VERSION_FILES)
+            message = f"nothing says which {toolchain.name}: no {', '.join(files)} or {last} names a version"
             problem = Problem(
                 where=env.where,
-                message=f"nothing says which {toolchain.name}: there is no {files} that names a version",
+                message="; ".join((message, *passed)),
                 code="toolchain-version",
                 hint=f'write one: `toolchain: {{{toolchain.name}: "VERSION"}}`',
             )
             raise SpecError((problem,))
         options = {"version": decision.wanted, "origin": decision.origin}
-    return LayerDraft(name=f"toolchain-{toolchain.name}", kind=toolchain.kind, options=options, needs=(), after=False)
+    return LayerDraft(
+        name=f"toolchain-{toolchain.name}", kind=toolchain.kind, options=options, needs=(), after=False, note=note
+    )
 
 
 def _earlier_version(keep: Json) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from envtool.model import Env, Service, Spec, Task, Where
@@ -106,9 +106,19 @@ def make_plan(
         services=tuple(
             _add_prepared(_plan_env(service.env, graph, nodes, ids), service, prepared) for service in services
         ),
-        notes=find_output_clashes(tasks),
+        notes=(*find_output_clashes(tasks), *_layer_notes(envs)),
         team_cache=spec.cache is not None,
     )
+
+
+def _layer_notes(envs: Iterable[Env]) -> tuple[str, ...]:
+    """Returns what plugins note about layers, each note with the first env that has it."""
+    notes: dict[str, str] = {}
+    for env in envs:
+        for layer in env.layers:
+            if layer.note:
+                notes.setdefault(layer.note, env.name)
+    return tuple(f"env `{env}`: {note}" for note, env in notes.items())
 
 
 def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], ids: Collection[TaskId]) -> PlannedEnv:

@@ -103,6 +103,7 @@ def make_added_layer(
         where=at.where,
         needs=draft.needs,
         directory=directory,
+        note=draft.note,
     )
 
 

@@ -31,12 +31,12 @@ def by_file(project):
     return None if text is None else api.Decision(wanted=text.strip(), origin=".anvil")
 
 
-def expand(env, files=None, decide=by_file, kind=Anvil.name, name="anvil"):
+def expand(env, files=None, decide=by_file, kind=Anvil.name, name="anvil", **more):
     hooks = plugin(
         envtool_base_kinds=lambda: [Bare()],
         envtool_layer_kinds=lambda: [Note(), Anvil()],
         envtool_languages=lambda: [Words()],
-        envtool_toolchains=lambda: [api.Toolchain(name=name, kind=kind, decide=decide, files=(".anvil",))],
+        envtool_toolchains=lambda: [api.Toolchain(name=name, kind=kind, decide=decide, files=(".anvil",), **more)],
     )
     spec = f"version: 1\nenvs:\n  e: {{base: {{bare: x}}, {env}}}\n"
     project = testing.MemoryProject({"envtool.yaml": spec, **(files or {})})
@@ -69,7 +69,9 @@ def test_without_a_version_the_project_decides(value):
     (env,) = expand(f"toolchain: {value}", {".anvil": "3.1\n"})
     assert env.layers[0].options == {"version": "3.1", "origin": ".anvil"}
     found = problem(f"toolchain: {value}")
-    assert found.message == "nothing says which anvil: there is no .anvil that names a version"
+    assert found.message == (
+        "nothing says which anvil: no .anvil, mise.toml, .mise.toml or .tool-versions names a version"
+    )
     assert found.hint == 'write one: `toolchain: {anvil: "VERSION"}`'
 
 
@@ -87,6 +89,45 @@ def test_a_plugin_whose_decision_is_none_is_named():
         expand("toolchain: [anvil]", kind="note")
     with pytest.raises(UsageError, match="offers a toolchain `An vil` whose name has other characters"):
         expand("toolchain: [anvil]", name="An vil")
+
+
+def by_line(project):
+    for number, line in enumerate((project.read(".anvil") or "").splitlines(), 1):
+        if line == "broken":
+            where = api.Where(file=".anvil", line=number, column=1)
+            raise SpecError((api.Problem(where=where, message="no anvil", code="anvil"),))
+        yield api.WantedVersion(
+            wanted=line.strip("<>"), file=".anvil", line=number, allows=line if line[0] == ">" else ""
+        )
+
+
+def test_a_plugin_yields_what_its_files_say_and_is_asked_no_further_than_needed():
+    (env,) = expand("toolchain: [anvil]", {".anvil": "3.1\nbroken\n"}, decide=None, wants=by_line)
+    assert env.layers[0].options == {"version": "3.1", "origin": ".anvil"}
+    (env,) = expand("toolchain: [anvil]", {".tool-versions": "iron 2\n"}, decide=None, wants=by_line, names=("iron",))
+    assert env.layers[0].options == {"version": "2", "origin": ".tool-versions"}
+    with pytest.raises(SpecError):
+        expand("toolchain: [anvil]", {".anvil": "broken"}, decide=None, wants=by_line)
+
+
+def test_a_file_that_disagrees_is_noted_and_changes_nothing():
+    files = {".anvil": "3.1\n", ".tool-versions": "# all of them\nanvil 3.2 3.1\n"}
+    (env,) = expand("toolchain: [anvil]", files, decide=None, wants=by_line)
+    assert env.layers[0].options == {"version": "3.1", "origin": ".anvil"}
+    assert env.layers[0].note == "anvil is 3.1, by .anvil:1, but .tool-versions:2 wants 3.2"
+    (env,) = expand("toolchain: [anvil]", files)
+    assert env.layers[0].note == "anvil is 3.1, by .anvil, but .tool-versions:2 wants 3.2"
+
+
+def test_what_is_no_version_is_said_where_nothing_else_decides():
+    found = problem("toolchain: [anvil]", {"mise.toml": '[tools]\nanvil = "latest"\n'})
+    assert found.message.endswith("names a version; mise.toml:2 names `latest`, which is no version")
+
+
+@pytest.mark.parametrize("wants", [lambda project: 3, lambda project: ["3"], lambda project: iter([None])])
+def test_a_plugin_that_yields_something_else_is_named(wants):
+    with pytest.raises(PluginError, match="the toolchain `anvil`"):
+        expand("toolchain: [anvil]", decide=None, wants=wants)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from envtool_go.kinds import TOOLCHAIN, GoToolchain
 from envtool_go.module_hashes import hash_archive
 
 from envtool import api, testing
+from envtool.api.version_choice import choose_version
 
 PROXY = "https://proxy.invalid"
 DATABASE = "sum.invalid"
@@ -104,25 +105,43 @@ def test_what_cannot_be_had(tmp_path, host):
         GoToolchain().resolve(testing.request({"version": "1.22"}), FileSite(tmp_path, served()))
 
 
+def choice(files):
+    project = testing.MemoryProject(files)
+    return choose_version(TOOLCHAIN.name, TOOLCHAIN.names, TOOLCHAIN.wants(project), project, GoToolchain().accepts)
+
+
 @pytest.mark.parametrize(
     ("files", "wanted", "origin"),
     [
         ({"go.mod": "module x\n\ngo 1.21\n\ntoolchain go1.22.5\n"}, "1.22.5", "go.mod, toolchain"),
         ({"go.mod": "module x\n\ngo 1.22 // why\n"}, "1.22", "go.mod, go"),
         ({"go.mod": "module x\n\ngo 1.21.3\ntoolchain default\n"}, "1.21.3", "go.mod, go"),
+        ({"go.mod": "go 1.21\n", "mise.toml": '[tools]\ngo = "1.22.5"'}, "1.22.5", "mise.toml"),
         ({"go.work": "go 1.23.1\n", "go.mod": "module x\ngo 1.21\n"}, "1.23.1", "go.work, go"),
     ],
 )
 def test_the_first_file_that_names_a_release_decides(files, wanted, origin):
-    decision = TOOLCHAIN.decide(testing.MemoryProject(files))
+    decision = choice(files).decision
     assert (decision.wanted, decision.origin) == (wanted, origin)
 
 
+def test_the_line_go_names_the_lowest_release_that_will_do():
+    older = choice({"go.mod": "module x\n\ngo 1.22\n", ".tool-versions": "golang 1.21.3\n"})
+    assert older.note == "go is 1.21.3, by .tool-versions:1, but go.mod:3 allows >=1.22"
+    newer = choice({"go.mod": "module x\n\ngo 1.22\n\ntoolchain go1.23.1\n", ".tool-versions": "golang 1.23\n"})
+    assert (newer.decision.wanted, newer.note) == ("1.23.1", "")
+    assert [GoToolchain().accepts(">=1.22", version) for version in ("1.21.9", "1.22.0", "1.23rc1")] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_files_that_name_none_or_a_wrong_one():
-    assert TOOLCHAIN.decide(testing.MemoryProject({"go.mod": "module x\n"})) is None
-    assert TOOLCHAIN.decide(testing.MemoryProject({})) is None
+    assert choice({"go.mod": "module x\n"}).decision is None
+    assert choice({}).decision is None
     with pytest.raises(api.SpecError) as refused:
-        TOOLCHAIN.decide(testing.MemoryProject({"go.mod": "module x\n\ngo new\n"}))
+        choice({"go.mod": "module x\n\ngo new\n"})
     (problem,) = refused.value.problems
     assert (problem.message, problem.where.line) == ("`go new` names no version of Go", 3)
 

@@ -13,6 +13,7 @@ from envtool_node.kinds import TOOLCHAIN, NodeToolchain
 from envtool_node.version_ranges import satisfies
 
 from envtool import api, testing
+from envtool.api.version_choice import choose_version
 
 REGISTRY = "https://registry.invalid/"
 NODES = ("18.20.4", "20.9.0", "20.18.1", "22.3.0", "22.12.0", "23.0.0-rc.1")
@@ -110,6 +111,11 @@ def test_a_pin_from_a_source_that_is_none_is_refused():
         kind.locate(asked, pins, kind.fetches(asked, pins), site())
 
 
+def choice(files):
+    project = testing.MemoryProject(files)
+    return choose_version(TOOLCHAIN.name, TOOLCHAIN.names, TOOLCHAIN.wants(project), project, NodeToolchain().accepts)
+
+
 @pytest.mark.parametrize(
     ("files", "wanted", "origin"),
     [
@@ -117,16 +123,46 @@ def test_a_pin_from_a_source_that_is_none_is_refused():
         ({".nvmrc": "# comment\n\n22 # why\n"}, "22", ".nvmrc"),
         ({".node-version": "22.3.0"}, "22.3.0", ".node-version"),
         ({"package.json": '{"engines": {"node": "^18 || >=20"}}'}, "^18 || >=20", "package.json, engines.node"),
+        (
+            {"package.json": '{"engines": {"node": ">=20"}}', ".tool-versions": "nodejs 22.1.0"},
+            "22.1.0",
+            ".tool-versions",
+        ),
+        (
+            {".nvmrc": "20", ".tool-versions": "nodejs 22.1.0", "package.json": '{"engines": {"node": "new"}}'},
+            "20",
+            ".nvmrc",
+        ),
+        (
+            {"package.json": '{"engines": {"node": ">=20"}}', "mise.toml": '[tools]\nnode = "lts"'},
+            ">=20",
+            "package.json, engines.node",
+        ),
     ],
 )
 def test_the_first_file_that_names_a_version_decides(files, wanted, origin):
-    decision = TOOLCHAIN.decide(testing.MemoryProject(files))
+    decision = choice(files).decision
     assert (decision.wanted, decision.origin) == (wanted, origin)
+
+
+@pytest.mark.parametrize(
+    ("nvmrc", "engines", "note"),
+    [
+        ("20", ">=20.5", ""),
+        ("20.9.0", "^18 || >=20", ""),
+        ("20.9.0", ">=22", "node is 20.9.0, by .nvmrc:1, but package.json:3 allows >=22"),
+        ("20", ">=22", "node is 20, by .nvmrc:1, but package.json:3 allows >=22"),
+    ],
+)
+def test_engines_that_the_version_is_not_in_are_noted(nvmrc, engines, note):
+    manifest = f'{{"name": "node",\n"engines": {{\n"node": "{engines}"}}}}'
+    found = choice({".nvmrc": nvmrc, "package.json": manifest})
+    assert (found.decision.wanted, found.note) == (nvmrc, note)
 
 
 @pytest.mark.parametrize("files", [{}, {"package.json": "{}"}, {"package.json": "no JSON"}, {"package.json": "[]"}])
 def test_files_without_a_version_decide_nothing(files):
-    assert TOOLCHAIN.decide(testing.MemoryProject(files)) is None
+    assert choice(files).decision is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +175,7 @@ def test_files_without_a_version_decide_nothing(files):
 )
 def test_what_is_no_version_is_an_error_with_its_line(files, message, line):
     with pytest.raises(api.SpecError) as refused:
-        TOOLCHAIN.decide(testing.MemoryProject(files))
+        choice(files)
     (problem,) = refused.value.problems
     assert re.match(message, problem.message)
     assert problem.where.line == line

@@ -85,18 +85,17 @@ def parse_go_file(text: str, file: str) -> GoFile:
     return GoFile(module=module, minor=minor, requires=tuple(requires), replaced=replaced, uses=tuple(uses))
 
 
-def wanted_release(text: str, file: str) -> tuple[str, str]:
-    """Returns the release of Go that a go.mod or go.work names, as in "1.22.5" or "1.21", and the verb of its line:
-    `toolchain`, else `go`. ("", "") if it names none. Raises GoFileError."""
-    named: dict[str, str] = {}
+def wanted_releases(text: str, file: str) -> Mapping[str, tuple[str, int]]:
+    """Returns the releases of Go that a go.mod or go.work names, as in "1.22.5" or "1.21": the verb of the line, `go`
+    or `toolchain`, -> release and line. Raises GoFileError."""
+    named: dict[str, tuple[str, int]] = {}
     for line, words in _directives(text, file):
         if words[0] in ("go", "toolchain") and len(words) == 2 and words[1] != "default":
             version = re.fullmatch(r"(?:go)?(1\.\d{1,4}(?:\.\d{1,4})?(?:(?:rc|beta)\d{1,4})?)(?:-.*)?", words[1])
             if not version:
                 raise GoFileError(f"`{' '.join(words)[:60]}` names no version of Go", file=file, line=line)
-            named[words[0]] = version[1]
-    verb = next((verb for verb in ("toolchain", "go") if verb in named), "")
-    return named.get(verb, ""), verb
+            named[words[0]] = version[1], line
+    return named
 
 
 def _directives(text: str, file: str) -> Iterator[tuple[int, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -358,6 +358,14 @@ class GoToolchain(api.ToolchainKind):
         """The names in an archive begin with the module and its version."""
         return 2
 
+    def accepts(self, wanted: str, version: str) -> bool:
+        """Also `>=1.22`, as the line `go` of go.mod means it."""
+        if not wanted.startswith(">="):
+            return super().accepts(wanted, version)
+        from envtool.api.toolchains import sort_key
+
+        return sort_key(version) >= sort_key(wanted.removeprefix(">="))
+
     def package(self, file: str) -> tuple[str, str]:
         """See api.Kind."""
         return ("go", file[len("go-") : -len(".zip")])
@@ -375,24 +383,29 @@ class GoToolchain(api.ToolchainKind):
         return replace(recipe, steps=(*recipe.steps, finish))
 
 
-def decide(project: api.Project) -> api.Decision | None:
-    """Returns the version by the line `toolchain` or `go` of go.work, else of go.mod. Raises SpecError."""
-    from envtool_go.go_files import GoFileError, wanted_release
+def wants(project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields what go.work says, else go.mod: `toolchain` names a release, `go` the lowest one that will do. Raises
+    SpecError."""
+    from envtool_go.go_files import GoFileError, wanted_releases
 
     for name in FILES:
         text = project.read(name)
         if text is None:
             continue
         try:
-            wanted, verb = wanted_release(text, name)
+            releases = wanted_releases(text, name)
         except GoFileError as error:
             where = api.Where(file=error.file, line=error.line, column=1)
             line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
             problem = api.Problem(where=where, message=str(error), code="go-file", text=line)
             raise api.SpecError((problem,)) from None
-        if wanted:
-            return api.Decision(wanted=wanted, origin=f"{name}, {verb}")
-    return None
+        for verb in ("toolchain", "go"):
+            if verb in releases:
+                wanted, number = releases[verb]
+                allows = f">={wanted}" if verb == "go" else ""
+                yield api.WantedVersion(wanted=wanted, file=name, line=number, entry=verb, allows=allows)
+        if releases:
+            return
 
 
-TOOLCHAIN = api.Toolchain(name="go", kind=GoToolchain.name, decide=decide, files=FILES)
+TOOLCHAIN = api.Toolchain(name="go", kind=GoToolchain.name, wants=wants, files=FILES, names=("golang",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -467,11 +467,11 @@ class NodeToolchain(api.ToolchainKind):
         return replace(recipe, steps=(*recipe.steps, link))
 
 
-def decide(project: api.Project) -> api.Decision | None:
-    """Returns the version by the first of the files that names one."""
-    from envtool_node.version_files import decide_node
+def wants(project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields what the files of the project say."""
+    from envtool_node.version_files import wanted_nodes
 
-    return decide_node(project)
+    yield from wanted_nodes(project)
 
 
-TOOLCHAIN = api.Toolchain(name="node", kind=NodeToolchain.name, decide=decide, files=FILES)
+TOOLCHAIN = api.Toolchain(name="node", kind=NodeToolchain.name, wants=wants, files=FILES, names=("nodejs",))

@@ -29,6 +29,7 @@ poetry                  Poetry's notation of dependencies -> PEP 508 lines
 project_indexes         The index and the bounds that a project sets for all requirements
 project_layers          The layers of `language: python`, from the project's own files
 pylock                  What uv chose -> entries of pins
+python_version_files    Which Python the version files of a project want
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
 requirement_file        `envtool requirements ENV`

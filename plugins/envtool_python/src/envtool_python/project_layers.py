@@ -18,6 +18,7 @@ from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_indexes import apply_bounds, replacement_index
+from envtool_python.python_version_files import note_version
 from envtool_python.python_versions import env_python, python_wrong
 from envtool_python.requirement_checks import check_lines, line_fault
 from envtool_python.requirements import (
@@ -43,7 +44,7 @@ def layers_of_project(env: api.EnvDraft, project: api.Project) -> tuple[api.Laye
     """Returns the layers of an env. Raises SpecError if the project's own files are wrong."""
     texts = DecodedFiles(project)
     try:
-        return _layers(env, texts, read_facts(texts))
+        return note_version(env, project, _layers(env, texts, read_facts(texts)))
     except WrongFileError as error:
         where = api.Where(file=_display_path(env, error.file), line=error.line, column=error.column)
         lines = (project.read_bytes(error.file) or b"").splitlines()[error.line - 1 : error.line]

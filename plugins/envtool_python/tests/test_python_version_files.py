@@ -1,0 +1,79 @@
+"""Version files of Python projects: a note where the env has another Python, and never a failure."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python.language import Python
+
+from envtool import api, testing
+
+HERE = api.Where(file="envtool.yaml", line=3, column=5)
+NO_SUITE = "take a base that has it, such as an image: `base: {image: NAME}`"
+PYPROJECT = '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.9"\n'
+
+
+def layers(files, suite="bookworm", toolchains=(), **options):
+    env = api.EnvDraft(
+        name="e", base_kind="debian", base_options=suite, options=options, layer_names=(), where=HERE,
+        toolchains=toolchains,
+    )  # fmt: skip
+    return Python().layers(env, testing.MemoryProject({"pyproject.toml": PYPROJECT, **files}))
+
+
+def note(files, **more):
+    drafts = layers(files, **more)
+    assert [draft.options for draft in drafts] == [draft.options for draft in layers({}, **more)], (
+        "a note changes no key"
+    )
+    assert not any(draft.note for draft in drafts[1:])
+    return drafts[0].note
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {".python-version": "# ours\n3.13.1\n"},
+            ".python-version:2 wants Python 3.13.1, the env has 3.11: `base: {debian: trixie}` has Python 3.13.5",
+        ),
+        (
+            {".python-version": "3.12\n3.11\n"},
+            f".python-version:1 wants Python 3.12, the env has 3.11: {NO_SUITE}",
+        ),
+        (
+            {".tool-versions": "nodejs 20\npython 3.9.18\n"},
+            ".tool-versions:2 wants Python 3.9.18, the env has 3.11: `base: {debian: bullseye}` has Python 3.9.2",
+        ),
+    ],
+)
+def test_another_python_is_noted(files, expected):
+    assert note(files) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3.11", "3.11.9\n", "3", "\ufeff3.11\n", "cpython-3.11", "system", "pypy3.9-7.3.15", "my-env", "3.13t", "", "\n#\n", "\0"],
+)  # fmt: skip
+def test_what_fits_or_is_no_version_says_nothing(text):
+    assert note({".python-version": text}) == ""
+
+
+def test_files_that_cannot_be_read_say_nothing(monkeypatch):
+    read = testing.MemoryProject.read
+
+    def refuse(self, path):
+        if path in (".python-version", *api.SHARED_VERSION_FILES):
+            raise api.UsageError(f"{path} leads out of the project", code="project-file")
+        return read(self, path)
+
+    monkeypatch.setattr(testing.MemoryProject, "read", refuse)
+    assert layers({".python-version": "3.13"})[0].note == ""
+
+
+def test_a_mise_toml_that_is_none_says_nothing():
+    assert note({"mise.toml": "python = ["}) == ""
+
+
+def test_an_env_whose_python_is_not_known_or_pinned_has_no_note():
+    assert note({".python-version": "3.13"}, suite="sid") == ""
+    assert note({".python-version": "3.13"}, toolchains=("python",)) == ""

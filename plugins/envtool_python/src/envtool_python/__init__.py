@@ -16,19 +16,27 @@ inside                  Runs in containers: resolves with pip, builds environmen
 installed               Which Python distributions a stack has
 kinds                   The layer kinds `pip` and `python-project`
 language                `language: python`: its options, and which layers it makes
+layer_files             The project's files that a layer's options name
 layer_inputs            The project's files as a layer may read them
+lock_files              Which lock file a project has, and what of it decides an env
+locked_packages         The values that the readers of lock files return
+locked_resolver         A lock file -> the files of a layer
+locked_selection        What of a lock file an environment installs
 metadata                What pyproject.toml, setup.py and setup.cfg say about a project
 missing_libraries       Which packages have the files that a failed build misses
 package_layout          Whether a project is a package, and what tests may import from its directory
+pdm_lock                pdm.lock -> LockFile
 pins                    The pins of a virtual environment
 pip_calls               What a layer's options ask pip for
 pip_config              The host's own pip configuration, and the host's pip
 pip_messages            Explanations of pip's errors
 plugin                  The hooks that add all of this to envtool
 poetry                  Poetry's notation of dependencies -> PEP 508 lines
+poetry_lock             poetry.lock -> LockFile
 project_indexes         The index and the bounds that a project sets for all requirements
 project_layers          The layers of `language: python`, from the project's own files
 pylock                  What uv chose -> entries of pins
+pylock_toml             pylock.toml (PEP 751) -> LockFile
 python_version_files    Which Python the version files of a project want
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
@@ -43,6 +51,7 @@ tagged                  Runs in containers: versions from tags
 test_config             What tox's and pytest's configuration says that tests need
 test_output             What pytest and unittest print about their tests
 uv_config               pip's configuration of the host -> variables of uv
+uv_lock                 uv.lock -> LockFile
 uv_resolver             Requirement lines -> pins, by uv where it can
 uv_wheels               The uv that resolves and installs
 versions                Versions from version control, for builds

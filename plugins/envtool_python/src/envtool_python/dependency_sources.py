@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
@@ -26,7 +26,7 @@ from envtool_python.requirements import extra, name_of, normal
 from envtool_python.source_values import ARCHIVES, INDEX, archive_project_name, is_archive, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from envtool_python.decode import DecodedFiles, SubdirectoryReader
     from envtool_python.metadata import ProjectMetadata
@@ -53,8 +53,8 @@ class DependencySource:
     """The source of a requirement, and the file and line that name it.
 
     `kind` is `directory` or `archive` (`value` is a path relative to the spec's directory), `url`, `written` (a URL in
-    the requirement itself), `workspace` (a member of the workspace), `index`, `refused`, or `absent` (not in this
-    checkout; refused, too). `description` says the source in words.
+    the requirement itself), `workspace` (a member of the workspace), `index`, `locked` (one index alone, and bound by
+    a lock file), `refused`, or `absent` (not in this checkout; refused, too). `description` says the source in words.
     """
 
     kind: str
@@ -69,16 +69,22 @@ class DependencySources:
     (`wrong`)."""
 
     def __init__(
-        self, project: DecodedFiles | SubdirectoryReader | Any, spec_sources: Mapping[str, str], depth: int = 0
+        self,
+        project: DecodedFiles | SubdirectoryReader | Any,
+        spec_sources: Mapping[str, str],
+        depth: int = 0,
+        locked: Collection[str] = (),
     ) -> None:
         """`spec_sources` are the spec's own `sources`; `depth` directories above the spec's still belong to the
-        project."""
+        project; `locked` are names that a lock file binds to an index and to hashes."""
         self.project = project
         self.spec_sources = {normal(name): value for name, value in spec_sources.items()}
         self.depth = depth
+        self._locked = locked
         self.projects = CheckoutProjects(project, depth)
         self.chosen: dict[str, str] = {}  # name -> directory or URL
         self.wrong: dict[str, WrongSource] = {}
+        self.bound: dict[str, DependencySource] = {}  # names of one index alone, which a lock file binds
         self._spec_paths = {
             posixpath.normpath(value): name
             for name, value in self.spec_sources.items()
@@ -124,6 +130,9 @@ class DependencySources:
         if source.kind == "workspace":
             source = self._workspace_member(name, source)
         if self._is_missing_sibling(name, source):
+            return [requirement]
+        if source.kind == "locked":  # the lock's hash, of the lock's index, is the file that is meant
+            self.bound[name] = source
             return [requirement]
         if source.kind == "archive" and archive_project_name(source.value) != name:
             message = (
@@ -357,7 +366,8 @@ class DependencySources:
         if entry.get("git"):
             return refused(f"the repository {entry['git']}")
         if entry.get("index") or str(entry.get("source", "")).lower() not in ("", "pypi"):
-            return refused(f"the index `{entry.get('index') or entry['source']}` alone")
+            index = refused(f"the index `{entry.get('index') or entry['source']}` alone")
+            return replace(index, kind="locked", value="") if name in self._locked else index
         location = next((str(entry[key]) for key in ("path", "file", "url") if entry.get(key)), "")
         if not (location or entry.get("workspace")):
             return None
@@ -455,6 +465,11 @@ class DependencySources:
         self.wrong.setdefault(
             text, WrongSource(message=f"`{text}`: {reason}", hint=hint, file=source.file, line=source.line)
         )
+
+    def refuse_bound(self) -> None:
+        """Refuses the names of one index alone: for requirements that are resolved as without a lock."""
+        for name, source in self.bound.items():
+            self._refuse(name, f"`{name}` comes from {source.description}, and the lock file is not up to date", source)
 
     def _refuse(self, name: str, message: str, source: DependencySource) -> None:
         hint = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python.agent_script import inside_binds, inside_command, uv_binds, uv_command
 from envtool_python.pins import OPTIONAL_PINS, PINS, fetches, files_of, keep_constraints
-from envtool_python.source_values import INSTALLER, SOURCES
+from envtool_python.source_values import INSTALLER, LOCKED_LAYER, LOCKED_PINS, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +128,7 @@ class Pip(_VenvKind):
     """`pip: [attrs, "pytest>=8"]`: packages in a virtual environment, pinned to exact files."""
 
     name: ClassVar[str] = "pip"
-    pins: ClassVar[api.Json] = api.shapes.record(PINS, OPTIONAL_PINS)
+    pins: ClassVar[api.Json] = api.shapes.record(PINS, {**OPTIONAL_PINS, "locked": LOCKED_PINS})
     schema: ClassVar[api.Json] = {
         "description": "Python packages in a virtual environment, resolved by pip for the env's own Python, "
         "fetched by hash and installed offline",
@@ -148,6 +148,7 @@ class Pip(_VenvKind):
                     ),
                     "bounds": _strings("constraints written out, as in `attrs<25`"),
                     "sources": SOURCES,
+                    "locked": LOCKED_LAYER,
                     "groups": _strings("dependency groups of pyproject.toml"),
                     "extras": _strings("extras of the project: its own requirements and these"),
                     "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
@@ -164,12 +165,17 @@ class Pip(_VenvKind):
     def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
         """The files that the options name, those that requirement files may include, and those that build backends read
         to say what projects require."""
-        settings = _as_mapping(options)
-        return (
-            *map(api.Input, _named_files(settings)),
-            *(api.Input(pattern, required=False) for pattern in _included_files(settings)),
-            *(api.Input(pattern, required=False, use="resolve") for pattern in _metadata_files(settings)),
-        )
+        from envtool_python.layer_files import inputs_of
+
+        return inputs_of(_as_mapping(options))
+
+    def question(self, request: api.Request) -> api.Json:
+        """As for both kinds, without the lock file whose decisive part `locked.digest` is."""
+        locked = _as_mapping(request.options).get("locked", {})
+        if "digest" not in locked:
+            return super().question(request)
+        path = posixpath.normpath(posixpath.join(request.directory, locked["file"]))
+        return super().question(replace(request, inputs=tuple(item for item in request.inputs if item.path != path)))
 
     def check(self, request: api.Request, site: api.Site) -> None:
         """Checks that the named files exist and their lines are requirements. Raises ResolveError, SpecError."""
@@ -189,16 +195,17 @@ class Pip(_VenvKind):
         pip_request = read_requests(options, files)
         lines = [line for call in pip_request.calls for line in call]
         site.note(f"resolving {_count(len(lines), 'requirement')}")
+        reason = reason_against(options, pip_request)
         return resolve_with_uv(
             options,
             _make_resolver(request, site),
-            lambda resolver: self._packages(request, files, pip_request, resolver),
+            lambda resolver: self._packages(request, files, pip_request, resolver, reason),
             lambda resolver: _check_python(options, resolver),
-            reason_against(options, pip_request),
+            "" if "locked" in options and options.get("installer") != "pip" else reason,
         )
 
     def _packages(
-        self, request: api.Request, files: PipInputs, pip_request: PipRequest, resolver: Resolver
+        self, request: api.Request, files: PipInputs, pip_request: PipRequest, resolver: Resolver, reason: str
     ) -> dict[str, api.Json]:
         from envtool_python.pip_calls import facts_at
         from envtool_python.versions import pretend_version_variables
@@ -231,7 +238,12 @@ class Pip(_VenvKind):
                 "extras": [*pip_request.extras],
                 "call": pip_request.project_call,
             }
-        return resolver.pins("install", resolver.packages(document))
+        if "locked" not in options:
+            return resolver.pins("install", resolver.packages(document))
+        from envtool_python.locked_resolver import read_layer_lock, resolve_locked
+
+        chosen, locked = resolve_locked(resolver, document, options, read_layer_lock(options, files), reason)
+        return resolver.pins("install", chosen, **locked)
 
     def build_document(self, request: api.Request, pins: api.Json) -> api.Json:
         """Returns the build document for the files alone, without a project."""
@@ -241,7 +253,12 @@ class Pip(_VenvKind):
         """As in `14 packages, 2 of them only for builds`: all that the lock pins."""
         files = files_of(pins)
         builds = sum(entry["use"] != "install" for entry in files)
-        return f"{_count(len(files), 'package')}{f', {builds} of them only for builds' if builds else ''}"
+        counted = f"{_count(len(files), 'package')}{f', {builds} of them only for builds' if builds else ''}"
+        if not isinstance(pins, dict) or "locked" not in pins:
+            return counted
+        from envtool_python.lock_files import describe_locked
+
+        return counted + describe_locked(request, pins)
 
 
 class PythonProject(_VenvKind):
@@ -393,48 +410,6 @@ def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
 
 def _as_mapping(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
-
-
-def _named_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the files that the options of a `pip` layer name, and pyproject.toml for dependency groups."""
-    from envtool_python.pip_calls import archives_of
-    from envtool_python.requirements import unique
-
-    paths = [*settings.get("requirements", ()), *settings.get("constraints", ())]
-    if settings.get("groups"):
-        paths.append("pyproject.toml")
-    return unique([*paths, *archives_of(settings), *settings.get("inputs", ())])
-
-
-def _included_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns patterns for the files that requirement files may include from their own directories."""
-    from envtool_python.requirements import unique
-
-    paths: list[str] = []
-    for path in (*settings.get("requirements", ()), *settings.get("constraints", ())):
-        directory = posixpath.dirname(path)
-        patterns = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
-        paths += (posixpath.join(directory, pattern) for pattern in patterns)
-    return unique(paths)
-
-
-def _metadata_files(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns patterns for the files that build backends read to say what projects require."""
-    from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-    from envtool_python.pip_calls import asks_project, directories_of
-    from envtool_python.requirements import unique
-
-    directories = directories_of(settings).values()
-    patterns = (*METADATA_FILES, *settings.get("reads", (*MODULES, *VERSIONS))) if asks_project(settings) else ()
-    if "reads" in settings:
-        patterns = (*patterns, *settings["reads"])
-    else:
-        default_patterns = (*METADATA_FILES, *MODULES, *VERSIONS)
-        patterns = (
-            *patterns,
-            *(posixpath.join(directory, pattern) for directory in directories for pattern in default_patterns),
-        )
-    return unique((*patterns, *(posixpath.join(directory, name) for directory in directories for name in BUILD_FILES)))
 
 
 def _prefix(directory: str) -> str:

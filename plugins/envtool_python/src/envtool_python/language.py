@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from envtool import api
-from envtool_python.source_values import INSTALLER, SOURCES
+from envtool_python.source_values import INSTALLER, LOCKED, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +50,7 @@ class Python(api.Language):
             "backend compiles and is no setuptools, and none where there is nothing to install)",
         },
         "installer": INSTALLER,
+        "locked": LOCKED,
         "sources": SOURCES,
         "version": {
             "type": "string",

@@ -16,6 +16,7 @@ from envtool_python.decode import DecodedFiles, SubdirectoryReader, TreeReader, 
 from envtool_python.dependency_sources import DependencySources, WrongSource
 from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
+from envtool_python.lock_files import NONE, locked_file, locked_options, read_lock
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_indexes import apply_bounds, replacement_index
 from envtool_python.python_version_files import note_version
@@ -38,6 +39,8 @@ from envtool_python.test_config import required_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from envtool_python.locked_packages import LockFile
 
 
 def layers_of_project(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
@@ -67,8 +70,10 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
     names = _LayerNames((*env.layer_names, *env.above))
     python = str(options.get("python", "python3"))
     install = options.get("install") or _default_install(facts)
-    sources = DependencySources(project, options.get("sources", {}), depth_of(env.directory))
-    pip, wrong = pip_options(env, project, facts, sources)
+    lock = project_lock(env, project, facts)
+    locked = {package.name for package in lock.packages if package.source == "index"} if lock else set()
+    sources = DependencySources(project, options.get("sources", {}), depth_of(env.directory), locked)
+    pip, wrong = pip_options(env, project, facts, sources, lock)
     check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
     directories = {name: directory for name, directory in sources.chosen.items() if is_directory(directory)}
     compiled = facts.compiled or any(
@@ -152,7 +157,11 @@ def _default_install(facts: ProjectMetadata) -> str:
 
 
 def pip_options(
-    env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata, sources: DependencySources
+    env: api.EnvDraft,
+    project: DecodedFiles,
+    facts: ProjectMetadata,
+    sources: DependencySources,
+    lock: LockFile | None = None,
 ) -> tuple[dict[str, api.Json], tuple[WrongSource, ...]]:
     """Returns the pip layer's options (empty if nothing is required), and the errors of its lines, indexes and bounds.
 
@@ -167,7 +176,8 @@ def pip_options(
     workspace, root = sources.top(facts)
     lines, bounds, errors = apply_bounds(lines, workspace, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *file_lines.requirements)}
-    if adds := _added_test_packages(project, facts, names):
+    adds = _added_test_packages(project, facts, names)
+    if adds:
         layer_options["adds"] = [*adds]
     if lines:
         layer_options["packages"] = [*unique(lines)]
@@ -186,9 +196,14 @@ def pip_options(
         return {}, (*line_errors,)
     if bounds:
         layer_options["bounds"] = [*bounds]
+    by_lock = False
+    if lock:
+        layer_options["locked"] = _locked_options(env, lock, lines, test_requirements, file_lines, adds)
+        by_lock = _bind_sources(layer_options, sources)
+        errors = () if by_lock else errors  # an override is part of the lock
     if options.get("sources", {}).get("*") != INDEX:
         url, index_errors = replacement_index(project, workspace, root)
-        errors += index_errors
+        errors += () if by_lock else index_errors  # each locked file has its index and hash
         if url:
             layer_options["index"] = url
     reads += _metadata_files(project, sources)
@@ -200,6 +215,50 @@ def pip_options(
     if sources.chosen or index_sources:
         layer_options["sources"] = {**index_sources, **sources.chosen}
     return layer_options, (*line_errors, *errors)
+
+
+def project_lock(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) -> LockFile | None:
+    """Returns the lock file of the project, or of the workspace around it; None if there is none, or the spec wants
+    none. Raises WrongFileError, WrongRequirementError."""
+    wanted = str(env.options.get("locked", ""))
+    path = locked_file(project, facts.tools, wanted)
+    text = project.read(path) if path else None
+    if path and text is None:
+        hint = f"the file is named from the directory of the spec; `{NONE}` is for none"
+        raise WrongRequirementError(f"there is no {path}, which `locked` names", hint=hint)
+    return read_lock(text, path) if text and text.strip() else None
+
+
+def _locked_options(
+    env: api.EnvDraft,
+    lock: LockFile,
+    lines: Iterable[str],
+    test_requirements: RequiredForTests,
+    file_lines: RequirementLines,
+    adds: Iterable[str],
+) -> dict[str, api.Json]:
+    """Returns the option `locked` of the pip layer. Lines of the spec, tox.ini and requirement files may be beside the
+    lock."""
+    packages: Iterable[str] = env.options.get("packages", ())  # type: ignore[assignment]
+    beside = {*packages, *test_requirements.lines}
+    return locked_options(
+        lock,
+        [line for line in lines if line not in beside],
+        [*(line for line in lines if line in beside), *file_lines.requirements, *adds],
+        test_requirements.groups,
+        test_requirements.extras,
+    )
+
+
+def _bind_sources(layer_options: dict[str, Any], sources: DependencySources) -> bool:
+    """Returns whether the lock alone decides; else refuses the names that only it could bind to one index."""
+    locked = layer_options["locked"]
+    if sources.bound:
+        locked["bound"] = [*sources.bound]
+    by_lock = "stale" not in locked and "project" not in layer_options
+    if not by_lock:
+        sources.refuse_bound()
+    return by_lock
 
 
 def _project_lines(

@@ -68,6 +68,17 @@ def with_replacement_index(index: PipConfig, url: str) -> PipConfig:
     return replace(index, variables={**variables, "PIP_INDEX_URL": index.opened(url)})
 
 
+def is_usual_index(location: str, index: PipConfig, replacement: str) -> bool:
+    """Whether a lock's index is one where the host's pip looks: its default, a configured one, or `replacement`, which
+    replaces them. "" is the default."""
+    variables = index.variables
+    configured = (
+        variables.get(name, "").split() for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+    )
+    usual = {"", _bare_url(replacement), *(_bare_url(url) for urls in configured for url in urls)}
+    return _bare_url(location) in usual or is_default_index(location)
+
+
 def _bare_url(url: str) -> str:
     return strip_credentials(url).rstrip("/")
 
@@ -124,6 +135,17 @@ def iter_pages(index: PipConfig, name: str, site: api.Site) -> Iterator[str]:
             first_error = first_error or error
     if first_error is not None and not answered:
         raise first_error
+
+
+def pages_of_one_index(location: str, index: PipConfig, name: str, site: api.Site) -> list[str]:
+    """Returns the URLs of all files that one index has for `name`, read with this machine's credentials for it. Raises
+    FetchError."""
+    return _read_links(index.opened(f"{location.rstrip('/')}/{name}/"), site)
+
+
+def is_default_index(location: str) -> bool:
+    """Whether a lock's index is pip's default: "" is, too."""
+    return not location or _bare_url(location) == _bare_url(_default_index_url())
 
 
 def _read_links(location: str, site: api.Site) -> list[str]:

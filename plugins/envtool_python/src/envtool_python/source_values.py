@@ -1,5 +1,5 @@
-"""Values of the spec's `installer`, and of its `sources`: a directory or an archive of the project, the URL of an
-archive, or `index`. Pure."""
+"""Values of the spec's `installer`, of its `sources` (a directory or an archive of the project, the URL of an archive,
+or `index`), and of `locked`. Pure."""
 
 from __future__ import annotations
 
@@ -21,6 +21,37 @@ SOURCES: dict[str, Any] = {
     "project, which is installed from there, a wheel or source archive in it, the URL of one, or `index`: where this "
     "machine's pip looks; `'*': index`: all",
 }
+_NAMES: dict[str, Any] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+LOCKED: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "description": "the lock file of uv, Poetry or PDM, or of PEP 751, whose versions and hashes are installed "
+    "(default: uv.lock, poetry.lock, pdm.lock or pylock.toml, of the project's own tool if there are several); "
+    "`none`: newest versions, whatever such a file says",
+}
+LOCKED_LAYER: dict[str, Any] = {  # of the layer `pip`
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["file"],
+    "description": "a lock file of uv, Poetry or PDM, or of PEP 751: packages have its versions and hashes",
+    "properties": {
+        "file": {"type": "string", "minLength": 1, "description": "its path"},
+        "groups": {**_NAMES, "description": "of a pylock.toml: the dependency groups to install"},
+        "extras": {**_NAMES, "description": "of a pylock.toml: the extras to install"},
+        "bound": {**_NAMES, "description": "names that the project takes from one index alone, as the lock has them"},
+        "digest": {
+            "type": "string",
+            "description": "digest of what in the lock file decides this layer, where nothing else does; "
+            "`language: python` writes it",
+        },
+        "stale": {
+            **_NAMES,
+            "description": "requirements of the project that the lock file does not satisfy; `language: python` "
+            "writes them",
+        },
+    },
+}
+LOCKED_PINS: api.Json = api.shapes.record({"file": api.shapes.TEXT, "beside": api.shapes.rows(api.shapes.TEXT)})
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 
 

@@ -1,0 +1,240 @@
+"""The values that the readers of lock files return, and the bounds of what they read. Pure.
+
+A lock file is a stranger's: its size, the number of its packages, files and edges, the lengths of its texts and the
+depth of its tables are bounded, and every name and hash is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from envtool_python.decode import WrongFileError
+from envtool_python.requirements import normal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool import api
+
+MAX_SIZE = 16 << 20  # characters of a lock file
+MAX_PACKAGES = 20_000
+MAX_FILES = 2_000  # of one package
+MAX_EDGES = 2_000  # dependencies of one package
+MAX_TEXT = 10_000  # characters of one text, such as a marker
+MAX_DEPTH = 40  # brackets within each other in one line
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9_][\w.+!~-]*")
+_HASH = {"sha256": 64, "sha384": 96, "sha512": 128}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedFile:
+    """A wheel or source archive. `sha256` is "" where the lock has another hash, `integrity` (W3C Subresource
+    Integrity), or none; `size` in bytes, 0: unknown."""
+
+    name: str
+    sha256: str = ""
+    integrity: str = ""
+    size: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """What a package requires: a name, under a marker ("": always), with bounds (PEP 440; "": any version)."""
+
+    name: str
+    marker: str = ""
+    extras: tuple[str, ...] = ()
+    bounds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedRelease:
+    """One version of a project. `source` is `index` (`location`: its URL, "" for the usual one), `url`, `archive`,
+    `directory`, or `repository`. `markers`: it is for environments that satisfy one of them; () for all."""
+
+    name: str
+    version: str
+    line: int
+    source: str = "index"
+    location: str = ""
+    markers: tuple[str, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    extras: Mapping[str, tuple[Edge, ...]] = field(default_factory=dict)
+    files: tuple[LockedFile, ...] = ()
+
+    def document(self) -> api.Json:
+        """Returns all that decides what is installed, for a digest: no URL of a file, no time of an upload."""
+        return [
+            self.name,
+            self.version,
+            self.source,
+            self.location,
+            [*self.markers],
+            [_edge_document(edge) for edge in self.edges],
+            {name: [_edge_document(edge) for edge in edges] for name, edges in sorted(self.extras.items())},
+            [f"{file.name} {file.sha256 or file.integrity}" for file in sorted(self.files, key=lambda file: file.name)],
+        ]
+
+
+def _edge_document(edge: Edge) -> api.Json:
+    return [edge.name, edge.marker, [*edge.extras], edge.bounds]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockFile:
+    """A lock file. `renew` is the command that brings it up to date. `flat`: its markers alone say what is installed
+    (PEP 751); otherwise it is what can be reached from the requirements."""
+
+    path: str
+    packages: tuple[LockedRelease, ...]
+    renew: str
+    flat: bool = False
+    default_groups: tuple[str, ...] = ()
+
+    def named(self) -> dict[str, list[LockedRelease]]:
+        """Returns the packages by their names; several versions of one name are for different environments."""
+        packages: dict[str, list[LockedRelease]] = {}
+        for package in self.packages:
+            packages.setdefault(package.name, []).append(package)
+        return packages
+
+
+class LockReader:
+    """The checked values of one lock file; its methods raise WrongFileError at the line of the current package."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.text, self.path = text, path
+        self.line = 1
+        self._lines = [
+            number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[packages?\]\]", line)
+        ]
+
+    def wrong(self, message: str) -> WrongFileError:
+        """Returns an error at the current package."""
+        hint = "the tool that wrote it writes it anew; `locked: none` in the env leaves it out"
+        return WrongFileError(f"{self.path}: {message}", file=self.path, line=self.line, hint=hint)
+
+    def document(self) -> dict[str, Any]:
+        """Parses the text."""
+        if len(self.text) > MAX_SIZE:
+            raise self.wrong(f"it has more than {MAX_SIZE >> 20} MB")
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if line.count("[") + line.count("{") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
+                self.line = number
+                raise self.wrong(f"more than {MAX_DEPTH} brackets within each other")
+        try:
+            return tomllib.loads(self.text)
+        except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+            position = re.search(r"\(at line (\d+)", str(error))
+            self.line = int(position[1]) if position else 1
+            message = re.sub(r" \(at .*\)$", "", str(error))
+            raise self.wrong(message[:1].lower() + message[1:200]) from None
+
+    def packages(self, document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+        """Returns the tables of the packages."""
+        tables = document.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(item, dict) for item in tables):
+            raise self.wrong(f"`{key}` is no array of tables")
+        if len(tables) > MAX_PACKAGES:
+            raise self.wrong(f"it has more than {MAX_PACKAGES} packages")
+        return tables
+
+    def at(self, index: int) -> None:
+        """Sets the current package."""
+        self.line = self._lines[index] if index < len(self._lines) else 1
+
+    def name_of(self, value: object, what: str = "a package") -> str:
+        """Returns a project's normalised name."""
+        if not isinstance(value, str) or len(value) > 200 or not _NAME.fullmatch(value):
+            raise self.wrong(f"{what} has no valid name")
+        return normal(value)
+
+    def text_of(self, value: object, what: str) -> str:
+        """Returns a text of bounded length; None is ""."""
+        if value is None:
+            return ""
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            raise self.wrong(f"{what} is no text of at most {MAX_TEXT} characters")
+        return value
+
+    def version_of(self, value: object) -> str:
+        """Returns a version (PEP 440); "" for None."""
+        from packaging.version import InvalidVersion, Version
+
+        text = self.text_of(value, "a version")
+        try:
+            return text if not text or Version(text) else ""
+        except InvalidVersion:
+            raise self.wrong(f"`{text[:40]}` is no version") from None
+
+    def tables(self, value: object, what: str, limit: int) -> list[Any]:
+        """Returns an array of bounded length; None is empty."""
+        if value is None:
+            return []
+        if not isinstance(value, list) or len(value) > limit:
+            raise self.wrong(f"{what} is no array of at most {limit} items")
+        return value
+
+    def table(self, value: object, what: str, limit: int = MAX_EDGES) -> dict[str, Any]:
+        """Returns a table of bounded size; None is empty."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or len(value) > limit:
+            raise self.wrong(f"{what} is no table of at most {limit} keys")
+        return value
+
+    def file(self, name: str, hashes: Mapping[str, Any], size: object = 0, url: str = "") -> LockedFile:
+        """Returns a file, whose name cannot lead to another directory, and whose sha256 is one or missing."""
+        if len(name) > 255 or not _FILE.fullmatch(name):
+            raise self.wrong(f"`{name[:60]}` is no name of a file")
+        for algorithm, value in hashes.items():
+            length = _HASH.get(algorithm)
+            if length and not (isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{length}}}", value)):
+                raise self.wrong(f"the {algorithm} of {name} is none")
+        stronger = next((name for name in ("sha512", "sha384") if name in hashes and "sha256" not in hashes), "")
+        integrity = f"{stronger}-{b64encode(bytes.fromhex(hashes[stronger])).decode()}" if stronger else ""
+        number = size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 50 else 0
+        return LockedFile(name=name, sha256=str(hashes.get("sha256", "")), integrity=integrity, size=number, url=url)
+
+    def hash_of(self, value: object) -> dict[str, str]:
+        """Returns `sha256:…` as a mapping."""
+        algorithm, colon, digest = self.text_of(value, "a hash").partition(":")
+        if value is not None and not colon:
+            raise self.wrong("a hash names no algorithm")
+        return {algorithm: digest} if colon else {}
+
+    def edge(self, line: str, marker: str = "") -> Edge:
+        """Returns the edge of a requirement (PEP 508)."""
+        from packaging.requirements import InvalidRequirement, Requirement
+
+        try:
+            requirement = Requirement(self.text_of(line, "a requirement"))
+        except (InvalidRequirement, RecursionError):
+            raise self.wrong(f"`{str(line)[:60]}` is no requirement") from None
+        return Edge(
+            name=normal(requirement.name),
+            marker=marker or (str(requirement.marker) if requirement.marker else ""),
+            extras=tuple(sorted(map(normal, requirement.extras))),
+            bounds=str(requirement.specifier),
+        )
+
+
+def _depth(line: str) -> int:
+    depth = deepest = 0
+    for character in re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', "", line):
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def file_of_url(url: str) -> str:
+    """Returns the file name at the end of a URL or path."""
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(url).path.rpartition("/")[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 from envtool.app import all_problems, output_files
@@ -13,6 +14,7 @@ from envtool.app.open_project import open_for_building, open_project, without_lo
 from envtool.build import locking
 from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files
+from envtool.build.lock_platforms import entries_for, machines_of, platform_of
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
@@ -37,10 +39,18 @@ class LockResult:
     written: bool
 
 
-def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
+def lock(
+    request: CommandRequest,
+    upgrade: tuple[str, ...] | None,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    platforms: tuple[str, ...] = (),
+) -> LockResult:
     """Resolve and build every env and service, and write the lock. `upgrade`: None keeps each locked version that still
-    fits, () upgrades all, names upgrade the bases, layers and packages of these names. Raises SpecError, UsageError,
-    MakeError, Interrupted."""
+    fits, () upgrades all, names upgrade the bases, layers and packages of these names. `platforms` (`linux/arm64`) are
+    locked beside this machine's, without a build. Raises SpecError, UsageError, MakeError, Interrupted."""
+    machines = machines_of(platforms)
     unchecked = replace(without_lock_check(request), refresh=upgrade == ())
     with (
         open_for_building(
@@ -49,14 +59,16 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
         ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
     ):
         old, graph = project.context.lock, project.graph
-        scheduler = Scheduler(graph, with_upgrades(project.context, graph, upgrade) if upgrade else project.context)
+        context = with_upgrades(project.context, graph, upgrade) if upgrade else project.context
+        scheduler = Scheduler(graph, context)
         envs = stack_envs(project.spec)
         try:
             scheduler.check(env.name for env in envs)
+            others = [entries_for(graph, context, machine) for machine in machines if machine != context.arch]
             [*pool.map(lambda env: scheduler.stack(env.name, env.set), envs)]
         except EnvtoolError as error:
             raise all_problems.complete_error(error, envs, scheduler, project.context) from error
-    entries = locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
+    entries = (*locking.lock_entries(scheduler.graph(), scheduler.finished_layers()), *chain.from_iterable(others))
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)
     written = lock_file.write_lock(project.spec.root, project.spec.file, new)
@@ -67,17 +79,20 @@ def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, c
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockCheck:
     """What `lock --check` finds: all that `lock` would change, for each of the `platforms`. `entries` counts those of
-    the lock. Without a lock, or with one that cannot be read, that is the only fault."""
+    the lock. Without a lock, or with one that cannot be read, that is the only fault. `also` are
+    values of `--platform`, with which `lock` mends the faults."""
 
     file: str
     entries: int = 0
     platforms: tuple[str, ...] = ()
     faults: tuple[locking.LockFault, ...] = ()
+    also: tuple[str, ...] = ()
 
 
-def check_lock(request: CommandRequest) -> LockCheck:
-    """Compares the lock with the spec, for this machine's architecture and for each other that the lock has. Writes
-    nothing, and asks nobody. Raises SpecError for a wrong spec, UsageError, StoreError."""
+def check_lock(request: CommandRequest, platforms: tuple[str, ...] = ()) -> LockCheck:
+    """Compares the lock with the spec, for this machine's architecture, for `platforms` and for each other one in the
+    lock. Writes nothing, and asks nobody. Raises SpecError for a wrong spec, UsageError, StoreError."""
+    machines = machines_of(platforms)
     try:
         project = open_project(replace(request, locked=False, refresh=False), parts=False)
     except SpecError as error:
@@ -91,7 +106,8 @@ def check_lock(request: CommandRequest) -> LockCheck:
         problem = Problem(where=Where(file=name, line=1, column=1), message=message, code="no-lock", width=0)
         return LockCheck(file=name, faults=(_whole_fault("missing", problem),))
     # entries for one machine's own system have its name after the architecture: others need not have them
-    others = sorted({entry.question.platform for entry in lock.entries if " " not in entry.question.platform} - {arch})
+    known = {entry.question.platform for entry in lock.entries if " " not in entry.question.platform}
+    others = sorted((known | {*machines}) - {arch})
     faults: dict[locking.LockFault, None] = {}
     for platform in (arch, *others):
         context = replace(project.context, arch=platform)
@@ -101,8 +117,18 @@ def check_lock(request: CommandRequest) -> LockCheck:
             if any(problem.code != "lock-pins" for problem in error.problems):
                 raise
             some = tuple(_whole_fault("broken", problem) for problem in error.problems)
-        faults |= dict.fromkeys(some)
-    return LockCheck(file=name, entries=len(lock.entries), platforms=(arch, *others), faults=(*faults,))
+        faults |= dict.fromkeys(some if platform == arch else (_of_platform(fault) for fault in some))
+    mended = {*filter(None, (platform_of(fault.platform) for fault in faults if fault.platform != arch))}
+    return LockCheck(
+        file=name, entries=len(lock.entries), platforms=(arch, *others), faults=(*faults,), also=tuple(sorted(mended))
+    )
+
+
+def _of_platform(fault: locking.LockFault) -> locking.LockFault:
+    """Returns a fault of another platform, which its message names."""
+    name = platform_of(fault.platform) or fault.platform
+    message = f"{fault.problem.message}, on {name}" if name else fault.problem.message
+    return fault._replace(problem=replace(fault.problem, message=message))
 
 
 def _whole_fault(state: Literal["missing", "broken"], problem: Problem) -> locking.LockFault:

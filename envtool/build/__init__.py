@@ -14,6 +14,7 @@ fetch_files       Fetches the files of one layer into the blob store
 host_network      Proxies and certificates for containers with the host's network
 limit_checks      Checks before anything starts that limits can be enforced on this machine
 limit_messages    Says which limit ended a container, and what raises it
+lock_platforms    Locks a spec for another architecture: `lock --platform`
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone

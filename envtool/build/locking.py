@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from envtool import keys
@@ -44,21 +45,25 @@ def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, .
         pure[node.id] = (
             node.is_pinned and not resolved.inputs and not is_impure and all(pure[each] for each in node.needs)
         )
-        has_pins = resolution.needs_resolution(node.kind)
-        if not node.is_pinned or node.of or not (has_pins or resolved.fetches):  # a base's pins are its parts' too
-            continue
-        entries.append(
-            LockEntry(
-                question=resolution.question_for_lock(
-                    node, resolved.request, [by_id[each].resolved for each in node.below]
-                ),
-                pins=resolved.pins,
-                files=() if has_pins else tuple(_file(fetch) for fetch in resolved.fetches),
-                key=resolved.key if pure[node.id] else "",
-                diff_id=by_id[node.id].diff_id if pure[node.id] else "",
-            )
-        )
+        entry = entry_of(node, resolved, [by_id[each].resolved for each in node.below])
+        if entry is not None and pure[node.id]:
+            entry = replace(entry, key=resolved.key, diff_id=by_id[node.id].diff_id)
+        if entry is not None:
+            entries.append(entry)
     return tuple(entries)
+
+
+def entry_of(node: Node, resolved: ResolvedNode, below: Sequence[ResolvedNode]) -> LockEntry | None:
+    """Returns the entry of a node on its parents, without the hashes of the built layer; None for one that has no pins
+    and files, or none that another machine could use."""
+    has_pins = resolution.needs_resolution(node.kind)
+    if not node.is_pinned or node.of or not (has_pins or resolved.fetches):  # a base's pins are its parts' too
+        return None
+    return LockEntry(
+        question=resolution.question_for_lock(node, resolved.request, below),
+        pins=resolved.pins,
+        files=() if has_pins else tuple(_file(fetch) for fetch in resolved.fetches),
+    )
 
 
 def _file(fetch: Fetch) -> Mapping[str, Json]:

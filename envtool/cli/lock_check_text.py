@@ -26,10 +26,10 @@ _UNCHECKED = ("--check", "--json", "--offline")  # words that the command that m
 _WORDS = {"missing": "missing", "stale": "no longer fitting", "unused": "not needed", "broken": "unreadable"}
 
 
-def run_check(settings: Settings, envs: tuple[str, ...]) -> int:
+def run_check(settings: Settings, envs: tuple[str, ...], platforms: tuple[str, ...] = ()) -> int:
     """Checks the lock; returns the exit status: 1 if `envtool lock` would change it. Raises EnvtoolError."""
-    check = lock_file.check_lock(settings.request(envs=envs))
-    mend = mending_command(*settings.called)
+    check = lock_file.check_lock(settings.request(envs=envs), platforms)
+    mend = mending_command(*settings.called, [f"--platform={each}" for each in check.also if each not in platforms])
     if settings.json:
         write_line(sys.stdout, check_json(check, mend))
     elif not (settings.verbosity < 0 and not check.faults):
@@ -41,10 +41,10 @@ def run_check(settings: Settings, envs: tuple[str, ...]) -> int:
     return 1 if check.faults else 0
 
 
-def mending_command(before: Sequence[str], after: Sequence[str]) -> str:
-    """Returns the command that was typed, without `--check`: its words up to the verb, and those after it."""
+def mending_command(before: Sequence[str], after: Sequence[str], more: Sequence[str] = ()) -> str:
+    """Returns the command that was typed, without `--check`: its words up to the verb, those after it, and more."""
     words = [word for word in (*before, *after) if word not in _UNCHECKED]
-    return typed(words) if words else "envtool lock"
+    return typed([*(words or ["lock"]), *more])
 
 
 def format_check(check: LockCheck, mend: str, columns: int = 0) -> str:

@@ -421,12 +421,16 @@ def verify(request, names, emit, cancel, *, build=False):
     }[scenario()]
 
 
-def lock(request, upgrade, emit, cancel):
+def lock(request, upgrade, emit, cancel, *, platforms=()):
     from envtool.app.lock_file import LockResult
     from envtool.lock.diff import LockChange
 
     change = partial(LockChange, platform="x86_64")
     requests.append((request, upgrade))
+    if platforms:
+        from envtool.build.lock_platforms import machines_of
+
+        machines_of(platforms)
     if upgrade and "nope" in upgrade:
         raise errors.UsageError("nothing here is called nope", code="lock-name", hint="there are deps, bookworm")
     moved = (change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
@@ -435,7 +439,7 @@ def lock(request, upgrade, emit, cancel):
     return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
-def check_lock(request):
+def check_lock(request, platforms=()):
     from envtool.app.lock_file import LockCheck
     from envtool.build.locking import LockFault
 

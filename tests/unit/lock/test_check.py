@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from envtool import api
 from envtool.app import lock_file
 from envtool.app.command_request import CommandRequest
-from envtool.build import locking
+from envtool.app.open_project import open_project
+from envtool.build import lock_platforms, locking
 from envtool.cli.lock_check_text import mending_command
-from envtool.errors import SpecError
+from envtool.errors import SpecError, UsageError
 from envtool.lock.lock import lock_of, merge_locks
+from envtool.net.oci import documents
 from tests.unit.build.fakes import Fake, World, builds
+from tests.unit.kinds.image.layouts import Layout
+from tests.unit.store.archives import digest, member, tar
 
 ENVS = {"e": ("base", (("one", None), ("two", ("one",))))}
 OTHER = {"e": ("base", (("one", None),))}
@@ -107,6 +112,69 @@ def test_files_that_the_spec_pins_belong_into_the_lock(locked):
     assert faults(world, lock_of([*rest, other])) == [("stale", "layer", "one", "x86_64")]
 
 
+def both(world, lock, arch="aarch64"):
+    entries = lock_platforms.entries_for(world.graph, replace(world.context, lock=lock), arch)
+    return entries, merge_locks(lock, entries, platforms=frozenset({arch}))
+
+
+def test_another_architecture_is_locked_without_a_build(locked):
+    world, lock = locked()
+    containers = len(world.runner.programs)
+    entries, whole = both(world, lock)
+    assert len(world.runner.programs) == containers, "nothing ran"
+    assert [(entry.question.name, entry.question.platform) for entry in entries] == [
+        ("base", "aarch64"), ("one", "aarch64"), ("two", "aarch64")
+    ]  # fmt: skip
+    assert not any(entry.key or entry.diff_id for entry in entries)
+    assert [*lock.entries] == [entry for entry in whole.entries if entry.question.platform == "x86_64"], "as before"
+    assert faults(world, whole) == faults(world, whole, arch="aarch64") == []
+
+
+def test_what_is_locked_for_the_other_architecture_stays(locked):
+    world, lock = locked()
+    _, whole = both(world, lock)
+    old = [
+        replace(entry, pins={"resolved": "earlier"}) if entry.question.name == "two" else entry
+        for entry in whole.entries
+    ]
+    entries, _ = both(world, lock_of(old))
+    assert entries[-1].pins == {"resolved": "earlier"}
+
+
+def test_a_kind_that_asks_its_own_base_is_refused_by_name_and_what_stands_on_it_is_not(locked):
+    class Asking(Fake):
+        def resolve(self, request, site):
+            if request.arch == "aarch64" and request.options["name"] == "one":
+                site.run(api.Command(argv=("true",)))
+            return super().resolve(request, site)
+
+    world, lock = locked(layers=Asking)
+    with pytest.raises(SpecError) as refused:
+        both(world, lock)
+    (problem,) = refused.value.problems
+    assert problem.message == (
+        "layer `one` cannot be locked for linux/arm64: kind `fake` asks programs of its own base, which do not run here"
+    )
+
+
+def test_other_errors_of_a_kind_are_its_own(locked):
+    class Failing(Fake):
+        def resolve(self, request, site):
+            if request.arch == "aarch64":
+                raise api.ResolveError("there is no such version", code="version")
+            return super().resolve(request, site)
+
+    world, lock = locked(layers=Failing)
+    with pytest.raises(api.ResolveError, match=r"envtool\.yaml:3: layer `one`: there is no such version"):
+        both(world, lock)
+
+
+def test_platforms_that_a_lock_can_have():
+    assert lock_platforms.machines_of(("linux/arm64", "linux/amd64", "linux/arm64")) == ("aarch64", "x86_64")
+    with pytest.raises(UsageError, match="`--platform linux/riscv64` is none that a lock can have"):
+        lock_platforms.machines_of(("linux/riscv64",))
+
+
 # ---- a project -------------------------------------------------------------------------------------------------------
 
 SPEC = """\
@@ -149,6 +217,15 @@ def test_a_lock_that_cannot_be_read_is_the_fault(project, text):
     assert [(fault.state, fault.name) for fault in found.faults] == [("broken", "envtool.lock")]
 
 
+def test_a_platform_that_is_asked_for_has_to_be_there(project):
+    (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
+    found = lock_file.check_lock(CommandRequest(directory=str(project)), ("linux/amd64", "linux/arm64"))
+    assert {"x86_64", "aarch64"} <= {*found.platforms}
+    assert {fault.platform for fault in found.faults} == {*found.platforms}
+    assert len({fault.problem.message for fault in found.faults}) == 2, "the message names the platform"
+    assert found.also
+
+
 def test_what_is_missing_is_named(project):
     (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
     assert [(fault.state, fault.subject) for fault in check(project).faults] == [("missing", "base")]
@@ -173,12 +250,43 @@ def test_nothing_is_written(project):
     assert sorted(project.rglob("*")) == before
 
 
+IMAGES = """\
+version: 1
+envs:
+  image: {base: {image: "oci:img:v1"}, tasks: {test: "true"}}
+  dockerfile: {base: {dockerfile: Dockerfile}, tasks: {test: "true"}}
+"""
+
+
+def test_images_of_another_platform(project):
+    layout = Layout(project / "img")
+    for architecture, content in (("amd64", b"one"), ("arm64", b"two")):
+        layout.add(layout.image(tar(member("name", content)), architecture=architecture), architecture=architecture)
+    both_images, layout.entries = layout.document(layout.index(), documents.OCI_INDEX), []
+    layout.add(both_images, "v1")
+    layout.write()
+    (project / "envtool.yaml").write_text(IMAGES)
+    (project / "Dockerfile").write_text("FROM oci:img:v1\nCOPY a.txt /a\n")
+    opened = open_project(CommandRequest(directory=str(project)), parts=False)
+    per_machine = {}
+    for machine in ("x86_64", "aarch64"):
+        entries = lock_platforms.entries_for(opened.graph, opened.context, machine)
+        assert [entry.question.kind for entry in entries] == ["image", "dockerfile"]
+        assert {entry.question.platform for entry in entries} == {machine}
+        per_machine[machine] = [json.dumps(entry.pins) for entry in entries]
+    for content, machine, other in ((b"one", "x86_64", "aarch64"), (b"two", "aarch64", "x86_64")):
+        layer = digest(tar(member("name", content)))
+        assert all(layer in pins for pins in per_machine[machine])
+        assert not any(layer in pins for pins in per_machine[other])
+
+
 @pytest.mark.parametrize(
     ("called", "mend"),
     [
         ((("lock",), ("--check",)), "envtool lock"),
         ((("-C", "sub dir", "lock"), ("--check", "--json", "-e", "unit")), "envtool -C 'sub dir' lock -e unit"),
         (((), ()), "envtool lock"),
+        ((("lock",), ("--check",), ["--platform=linux/arm64"]), "envtool lock --platform=linux/arm64"),
     ],
 )
 def test_the_command_that_mends(called, mend):

@@ -62,7 +62,11 @@ def test_a_requirement_that_a_lock_does_not_satisfy_is_stale(tool):
 @pytest.mark.parametrize("tool", ["uv", "poetry", "pdm"])
 def test_only_what_can_be_reached_decides(tool):
     text = (LOCKS / tool / FILES[tool]).read_text()
-    digest = digest_of(read_lock(text, FILES[tool]), ["jinja2"])
+
+    def digest_of_text(text):
+        return digest_of(read_lock(text, FILES[tool], with_files=False), ["jinja2"])
+
+    digest = digest_of_text(text)
     for old, new in (
         ('name = "mdurl"\nversion = "0.1.2"', 'name = "mdurl"\nversion = "0.1.3"'),  # of a group that is not asked for
         ("upload-time", "uploaded"),
@@ -70,14 +74,28 @@ def test_only_what_can_be_reached_decides(tool):
         ("content-hash", "content-hash-of-old"),
         ('summary = "', 'summary = "once '),
     ):
-        assert digest_of(read_lock(text.replace(old, new), FILES[tool]), ["jinja2"]) == digest, old
+        assert digest_of_text(text.replace(old, new)) == digest, old
     for old, new in (
         ('name = "markupsafe"\nversion = "', 'name = "markupsafe"\nversion = "9.'),
         ("sha256:", "sha256:0"),
     ):
         changed = text.replace(old, new) if old != "sha256:" else text.replace(_hash_of(text), SHA)
         assert changed != text
-        assert digest_of(read_lock(changed, FILES[tool]), ["jinja2"]) != digest, new
+        assert digest_of_text(changed) != digest, new
+
+
+@pytest.mark.parametrize("tool", FILES)
+def test_without_files_all_else_is_the_same(tool):
+    text = (LOCKS / tool / FILES[tool]).read_text()
+    lock = read_lock(text, FILES[tool], with_files=False)
+    assert [(package.name, package.line, package.edges, package.markers) for package in lock.packages] == [
+        (package.name, package.line, package.edges, package.markers) for package in real(tool).packages
+    ]
+    assert any(package.files_digest for package in lock.packages)
+    assert not any(package.files_digest for package in real(tool).packages)
+    with pytest.raises(WrongFileError) as caught:
+        read_lock(text + "<<<<<<< HEAD\n", FILES[tool], with_files=False)
+    assert caught.value.line == text.count("\n") + 1, "the lines are those of the file"
 
 
 def _hash_of(text):

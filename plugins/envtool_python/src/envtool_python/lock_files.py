@@ -33,15 +33,15 @@ def locked_file(project: FileReader, tools: Mapping[str, Any], wanted: str) -> s
     return next((file for file in (*own, *FILES) if (project.read(file) or "").strip()), "")
 
 
-def read_lock(text: str, path: str) -> LockFile:
-    """Raises WrongFileError."""
+def read_lock(text: str, path: str, *, with_files: bool = True) -> LockFile:
+    """Returns what a lock file says; without files, a digest of their hashes alone. Raises WrongFileError."""
     from envtool_python.locked_packages import LockReader
     from envtool_python.pdm_lock import read_pdm_lock
     from envtool_python.poetry_lock import read_poetry_lock
     from envtool_python.pylock_toml import read_pylock
     from envtool_python.uv_lock import read_uv_lock
 
-    reader = LockReader(text, path)
+    reader = LockReader(text, path, with_files=with_files)
     name = posixpath.basename(path)
     readers = {"uv.lock": read_uv_lock, "poetry.lock": read_poetry_lock, "pdm.lock": read_pdm_lock}
     if name in readers:

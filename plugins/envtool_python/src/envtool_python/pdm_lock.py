@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.locked_packages import (
+    FILES_DIGEST,
     MAX_EDGES,
     MAX_FILES,
     MAX_PACKAGES,
@@ -77,6 +78,7 @@ def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, A
         location=location,
         markers=(marker,) if marker else (),
         edges=tuple(reader.edge(line) for line in lines),
+        files_digest=reader.text_of(table.get(FILES_DIGEST), "a digest"),
         files=_files(reader, table.get("files", older.get(f"{table.get('name')} {version}")), location),
     )
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool_python.locked_packages import MAX_EDGES, MAX_FILES, MAX_PACKAGES, Edge, LockedFile, LockedRelease, LockFile
+from envtool_python.locked_packages import (
+    FILES_DIGEST,
+    MAX_EDGES,
+    MAX_FILES,
+    MAX_PACKAGES,
+    Edge,
+    LockedFile,
+    LockedRelease,
+    LockFile,
+)
 from envtool_python.poetry import poetry_version
 
 if TYPE_CHECKING:
@@ -68,6 +77,7 @@ def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, A
         markers=_markers(reader, table.get("markers")),
         edges=tuple(edges),
         extras=extras,
+        files_digest=reader.text_of(table.get(FILES_DIGEST), "a digest"),
         files=tuple(_files(reader, files, location if kind == "url" else "")),
     )
 

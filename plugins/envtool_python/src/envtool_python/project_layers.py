@@ -226,7 +226,7 @@ def project_lock(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadat
     if path and text is None:
         hint = f"the file is named from the directory of the spec; `{NONE}` is for none"
         raise WrongRequirementError(f"there is no {path}, which `locked` names", hint=hint)
-    return read_lock(text, path) if text and text.strip() else None
+    return read_lock(text, path, with_files=False) if text and text.strip() else None
 
 
 def _locked_options(

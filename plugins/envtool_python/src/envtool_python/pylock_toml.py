@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool_python.locked_packages import MAX_EDGES, MAX_FILES, LockedFile, LockedRelease, LockFile, file_of_url
+from envtool_python.locked_packages import (
+    FILES_DIGEST,
+    MAX_EDGES,
+    MAX_FILES,
+    LockedFile,
+    LockedRelease,
+    LockFile,
+    file_of_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +63,7 @@ def _package(reader: LockReader, table: Mapping[str, Any]) -> LockedRelease:
         source=kind,
         location=location,
         markers=(marker,) if marker else (),
+        files_digest=reader.text_of(table.get(FILES_DIGEST), "a digest"),
         files=_files(reader, [source], location) if key == "archive" else _all_files(reader, table),
     )
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool_python.locked_packages import MAX_EDGES, MAX_FILES, Edge, LockedFile, LockedRelease, LockFile, file_of_url
+from envtool_python.locked_packages import (
+    FILES_DIGEST,
+    MAX_EDGES,
+    MAX_FILES,
+    Edge,
+    LockedFile,
+    LockedRelease,
+    LockFile,
+    file_of_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +69,7 @@ def _package(reader: LockReader, table: Mapping[str, Any]) -> LockedRelease:
         ),
         edges=_edges(reader, table.get("dependencies")),
         extras={reader.name_of(extra, "an extra"): _edges(reader, value) for extra, value in extras.items()},
+        files_digest=reader.text_of(table.get(FILES_DIGEST), "a digest"),
         files=_files(reader, table, location if key == "url" else ""),
     )
 

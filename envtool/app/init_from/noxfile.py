@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.app.compose.notes import Note
 from envtool.app.init_from.nox_session import SessionBody
-from envtool.app.init_from.nox_values import Value, evaluate, text
+from envtool.app.init_from.nox_values import Value, evaluate, new_names, text
 from envtool.app.init_from.python_env import stack_keys, task_keys
 from envtool.app.init_from.taken_spec import CannotTakeError, TakenEnv, env_name
 from envtool.errors import Problem, SpecError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_ENVS = 200  # of one file
 MAX_BYTES = 1 << 20
+MAX_DEPTH = 60  # of the syntax tree
 _DECORATORS = frozenset({"nox.session", "session"})
 _PARAMETRIZE = frozenset({"nox.parametrize", "parametrize"})
 # Arguments of the decorator without an effect here.
@@ -85,11 +86,28 @@ def _parse(path: str, source: str) -> ast.Module:
     if len(source) > MAX_BYTES:
         raise _error(path, 1, f"`{path}` is larger than 1 MiB")
     try:
-        return ast.parse(source, path)
+        tree = ast.parse(source, path)
     except SyntaxError as error:
         raise _error(path, error.lineno or 1, f"this is no Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError):
         raise _error(path, 1, f"`{path}` cannot be parsed") from None
+    pending: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while pending:  # without recursion: what follows recurs as deep as the tree
+        node, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise _error(path, getattr(node, "lineno", 1), f"`{path}` is nested more than {MAX_DEPTH} deep")
+        if isinstance(node, ast.Constant) and not _is_writable(node.value):
+            message = "a number too large, or a text with half of a surrogate pair"
+            raise _error(path, node.lineno, message)
+        pending += [(child, depth + 1) for child in ast.iter_child_nodes(node)]
+    return tree
+
+
+def _is_writable(value: object) -> bool:
+    """Returns whether a constant can be written as text: numbers of any length and lone surrogates cannot."""
+    if isinstance(value, int):
+        return value.bit_length() <= 256
+    return not isinstance(value, str) or re.search("[\ud800-\udfff]", value) is None
 
 
 def _error(path: str, line: int, message: str) -> SpecError:
@@ -103,7 +121,7 @@ def _module_names(tree: ast.Module) -> dict[str, Value]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             assigned.setdefault(node.id, []).append(None)
-    names: dict[str, Value] = {}
+    names = new_names()
     for statement in tree.body:
         target, value = _assignment(statement)
         if target and value is not None and len(assigned.get(target, ())) == 1:

@@ -311,3 +311,44 @@ def test_package_managers():
 def test_a_package_manager_without_an_exact_version_is_refused(wanted):
     with pytest.raises(WrongLockError, match="is no exact version"):
         choose_manager("pnpm", wanted)
+
+
+# Lists that anchors put into each other: 2 ** 60 words if they were written out.
+ANCHORS = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lockfileVersion: *a60\n",
+        "lockfileVersion: '9.0'\npackages: {x@1.0.0: {resolution: {integrity: *a60}}}\nsnapshots: {x@1.0.0: {}}\n",
+        "lockfileVersion: '9.0'\npackages: {x@1.0.0: {name: *a60}}\n",
+        "lockfileVersion: '9.0'\npackages: {x@1.0.0: {resolution: {type: *a60}}}\n",
+        "lockfileVersion: '9.0'\npackages: {x@1.0.0: {resolution: {tarball: *a60}}}\n",
+        "lockfileVersion: '9.0'\npackages: {x@1.0.0: {os: *a60}}\n",
+        "lockfileVersion: '9.0'\npackages: *a60\n",
+        "lockfileVersion: '9.0'\nimporters: {.: {dependencies: *a60}}\n",
+    ],
+)
+def test_anchors_of_a_pnpm_lock_are_never_written_out(text):
+    with pytest.raises(WrongLockError) as raised:
+        parse_pnpm_lock(ANCHORS + text, "pnpm-lock.yaml", LINUX)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__metadata: {version: 8}\nx@npm:1: {resolution: *a60}\n",
+        "__metadata: {version: 8}\nx@npm:1: {resolution: 'x@npm:1.0.0', version: *a60}\n",
+        "__metadata: {version: 8}\nx@npm:1: {resolution: 'x@npm:1.0.0', version: 1.0.0, conditions: *a60}\n",
+        "__metadata: {version: 8}\nx@npm:1: {resolution: 'x@" + "::" * 6000 + "'}\n",
+        "__metadata: {version: 8}\nx@npm:1: " + "[" * 5000 + "\n",
+    ],
+)
+def test_anchors_of_a_yarn_lock_are_never_written_out(text):
+    with pytest.raises(WrongLockError) as raised:
+        parse_yarn_lock(ANCHORS + text, "yarn.lock", LINUX)
+    assert len(str(raised.value)) < 500
+    with pytest.raises(WrongLockError):
+        default_version(ANCHORS + "__metadata: {version: *a60}\n", "yarn.lock")

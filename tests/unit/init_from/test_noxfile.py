@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 HEAD = "import nox\n@nox.session\ndef tests(session):\n"
@@ -148,3 +150,33 @@ def test_many_sessions_are_refused(errors):
     text = f"import nox\n@nox.session\n@nox.parametrize('a', {[*range(300)]})\ndef tests(session, a):\n    session.run('x')\n"
     (said,) = errors("noxfile.py", text)
     assert "more than 200 sessions" in said
+
+
+def grown(first: str, step: str, times: int) -> str:
+    """Names of a noxfile, each of the one before: A0, A1 …"""
+    return f"A0 = {first}\n" + "".join(f"A{n + 1} = {step.format(f'A{n}')}\n" for n in range(times))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        grown('"aaaa"', "{0} + {0}", 60) + session('session.run("x", A60)'),
+        grown('["aaaa"]', "[{0}, {0}, {0}, {0}]", 40) + session('session.run("x", env={"a": A40})'),
+        grown('{"k": "aaaa"}', '{{"a": {0}, "b": {0}}}', 60) + session('session.run("x", env=A60)'),
+        grown('["aaaa"]', "[{0}, {0}]", 60) + session('session.run("x", *session.posargs or A60)'),
+        grown('["aaaa"]', "[{0}, {0}]", 60) + session('session.run(f"{A60}")'),
+        f"L = [{', '.join(['1'] * 9000)}]\n" + session(f'session.run("x", {", ".join(["*L"] * 3000)})'),
+        f"L = [{', '.join(['1'] * 4000)}]\n" + session(*['session.run("x", *L)'] * 3000),
+        session(f"""session.run({" + ".join(['"a"'] * 900)})"""),
+        session(f"session.run({'a(' * 90}{')' * 90})"),
+        session(f"session.run(a{'.b' * 400})"),
+        session(f'session.run("x", 0x1{"0" * 9000})'),
+        session('session.run("x", "\\ud800")'),
+        "@nox.session(python=0x1" + "0" * 9000 + ")\ndef a(session):\n    session.run('x')\n",
+    ],
+    ids=["text", "lists", "mappings", "arguments", "parts", "words", "commands", "sums", "calls", "attributes", "number", "surrogate", "decorator"],
+)  # fmt: skip
+def test_values_that_grow_and_depths_without_end_are_errors(errors, text):
+    started = time.process_time()
+    assert errors("noxfile.py", text)
+    assert time.process_time() - started < 60

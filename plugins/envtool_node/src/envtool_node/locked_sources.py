@@ -20,6 +20,7 @@ from envtool_node.package_json import WrongManifestError
 SERVER_PORT = 4873  # of the tarballs' server in a build, whose network is its own
 SERVER = f"http://127.0.0.1:{SERVER_PORT}/"
 
+MAX_TEXT = 10_000  # characters of one value of a lock file
 _NAME = re.compile(r"(?:@[A-Za-z0-9~_-][A-Za-z0-9._~-]*/)?[A-Za-z0-9~_-][A-Za-z0-9._~-]*")
 _VERSION = re.compile(r"\d[0-9A-Za-z.+-]*")
 _TARBALL = re.compile(r"(?:^|/)((?:@[^/]+/)?[^/@]+/-/(?:@[^/]+/)?[^/]+)$")
@@ -58,6 +59,17 @@ def mapping(value: object, where: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise WrongLockError(f"{where} is not a mapping")
+    return value
+
+
+def text_of(values: Mapping[str, Any], key: str, where: str) -> str:
+    """Returns a value that is text, "" for none. Raises WrongLockError for any other: lists that anchors put into each
+    other would be written out without end."""
+    value = values.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise WrongLockError(f"{where}: `{key}` is no text, or a longer one than {MAX_TEXT:,} characters")
     return value
 
 

@@ -22,6 +22,7 @@ from envtool_node.locked_sources import (
     parse_yaml,
     registry_package,
     registry_path,
+    text_of,
 )
 from envtool_node.lockfile import LockedPackage, NodePlatform, WrongLockError
 
@@ -43,7 +44,7 @@ def parse_pnpm_lock(text: str, name: str, platform: NodePlatform | None) -> Lock
     for key, entry in mapping(document.get("packages"), f"{name}: `packages`").items():
         values = mapping(entry, f"{name}: {key}")
         is_optional = key not in needed if major == "9" else values.get("optional") == "true"
-        if platform and is_optional and not fits_words(platform, _words(values)):
+        if platform and is_optional and not fits_words(platform, _words(values, f"{name}: {key[:200]}")):
             continue
         package = _package(key, values, major, name)
         packages[package.identity] = package
@@ -56,7 +57,8 @@ def format_version(document: Mapping[str, Any], name: str) -> str:
     version = document.get("lockfileVersion")
     major = version.partition(".")[0] if isinstance(version, str) else ""
     if major not in VERSIONS:
-        raise WrongLockError(f"{name}: lockfileVersion {str(version)[:20]} is not known: 5, 6 and 9 are")
+        shown = version[:20] if isinstance(version, str) else "None" if version is None else "that is no text"
+        raise WrongLockError(f"{name}: lockfileVersion {shown} is not known: 5, 6 and 9 are")
     return major
 
 
@@ -82,8 +84,11 @@ def _needed(document: Mapping[str, Any], major: str, name: str) -> set[str]:
     }
 
 
-def _words(entry: Mapping[str, Any]) -> dict[str, list[str]]:
-    return {key: entry[key] for key in ("os", "cpu", "libc") if isinstance(entry.get(key), list)}
+def _words(entry: Mapping[str, Any], where: str) -> dict[str, list[str]]:
+    words = {key: entry[key] for key in ("os", "cpu", "libc") if isinstance(entry.get(key), list)}
+    if not all(isinstance(word, str) for members in words.values() for word in members):
+        raise WrongLockError(f"{where}: the names of its platforms are no texts")
+    return words
 
 
 def _split(key: str, major: str) -> tuple[str, str]:
@@ -100,16 +105,16 @@ def _package(key: str, entry: Mapping[str, Any], major: str, name: str) -> Locke
     where = f"{name}: {key[:200]}"
     resolution = mapping(entry.get("resolution"), where)
     plain, version = _split(key, major)
-    plain, version = str(entry.get("name") or plain), str(entry.get("version") or version)
-    sort, integrity = resolution.get("type"), str(resolution.get("integrity") or "")
-    tarball = str(resolution.get("tarball") or "")
+    plain, version = text_of(entry, "name", where) or plain, text_of(entry, "version", where) or version
+    sort, integrity = text_of(resolution, "type", where), text_of(resolution, "integrity", where)
+    tarball = text_of(resolution, "tarball", where)
     if sort == "git" or "repo" in resolution or resolution.get("gitHosted") == "true":
         raise WrongLockError(f"{plain} comes from a git repository, whose files have no hash")
     if sort == "directory" or "directory" in resolution:
-        directory = str(resolution.get("directory") or "")
+        directory = text_of(resolution, "directory", where)
         raise WrongLockError(f"{plain} is a copy of the directory {directory[:200]}, which has no hash")
-    if sort not in (None, "tarball"):
-        raise WrongLockError(f"{where}: its resolution is of the type {str(sort)[:50]}, which is not known")
+    if sort not in ("", "tarball"):
+        raise WrongLockError(f"{where}: its resolution is of the type {sort[:50]}, which is not known")
     if tarball.startswith("file:"):
         local = posixpath.normpath(tarball.removeprefix("file:"))
         inside(local, where)

@@ -25,6 +25,7 @@ from envtool_node.locked_sources import (
     parse_yaml,
     registry_package,
     registry_path,
+    text_of,
 )
 from envtool_node.lockfile import LockedPackage, NodePlatform, WrongLockError
 
@@ -45,13 +46,14 @@ def default_version(text: str, name: str) -> str:
     """Returns the version of Yarn for a lock file whose project names none. Raises WrongLockError."""
     if not is_berry(text):
         return CLASSIC
-    version = mapping(parse_yaml(text, name).get("__metadata"), f"{name}: `__metadata`").get("version")
-    if str(version) not in VERSIONS:
+    metadata = mapping(parse_yaml(text, name).get("__metadata"), f"{name}: `__metadata`")
+    version = text_of(metadata, "version", f"{name}: `__metadata`") or "None"
+    if version not in VERSIONS:
         raise WrongLockError(
-            f"{name}: the project has to name its Yarn, for a lock file of version {str(version)[:20]}"
+            f"{name}: the project has to name its Yarn, for a lock file of version {version[:20]}"
             ' may be of several: `"packageManager": "yarn@4.5.3"` in package.json'
         )
-    return VERSIONS[str(version)]
+    return VERSIONS[version]
 
 
 def parse_yarn_lock(
@@ -163,11 +165,12 @@ def _berry(
         if key == "__metadata":
             continue
         values = mapping(entry, f"{name}: {key[:200]}")
-        resolution, version = str(values.get("resolution") or ""), str(values.get("version") or "")
+        where = f"{name}: {key[:200]}"
+        resolution, version = text_of(values, "resolution", where), text_of(values, "version", where)
         plain, reference = _split(resolution)
         if not reference:
             raise WrongLockError(f"{name}: {key[:200]} has no `resolution`")
-        if platform and not _fits(str(values.get("conditions") or ""), platform):
+        if platform and not _fits(text_of(values, "conditions", where), platform):
             continue
         protocol, _, rest = reference.partition(":")
         if protocol == "workspace":
@@ -175,7 +178,7 @@ def _berry(
         elif protocol in ("link", "portal"):
             linked[plain] = inside(rest.partition("::")[0], f"{name}: {plain}") or "."
         elif protocol == "npm":
-            address = re.search(r"::.*\b__archiveUrl=([^&]+)", reference)
+            address = re.search(r"\b__archiveUrl=([^&]+)", reference.partition("::")[2])
             scope = plain.partition("/")[0] if plain.startswith("@") else ""
             server = registries.get(scope) or registries.get("", "")
             usual = f"{plain}/-/{plain.rpartition('/')[2]}-{version}.tgz"

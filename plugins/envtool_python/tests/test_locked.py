@@ -398,3 +398,18 @@ def test_the_wheel_that_runs_comes_first_and_an_archive_last():
     assert [file.name for file in locked_resolver.files_by_preference(files, ranks)] == [
         "a-1-cp311-cp311-manylinux_2_17_x86_64.whl", "a-1-py3-none-any.whl", "a-1.tar.gz",
     ]  # fmt: skip
+
+
+def test_a_member_of_the_workspace_is_asked_of_no_index_and_what_it_requires_is_locked():
+    text = lock(("pb", USUAL, "b"))
+    text += (
+        '[[package]]\nname = "pa"\nversion = "1"\nsource = { editable = "packages/pa" }\n'
+        'dependencies = [{ name = "pb" }]\n'
+    )
+    files = {"uv.lock": text, "packages/pa/pyproject.toml": '[project]\nname = "pa"\nversion = "1"\n'}
+    site = Site(files, PAGES)
+    options = {"packages": ["pa"], "sources": {"pa": "packages/pa"}, "locked": {"file": "uv.lock"}}
+    pins = Pip().resolve(request(options, *files), site)
+    assert installed(pins) == {"pb": ("1", "b")}
+    assert {url.rsplit("/", 2)[1] for url in site.asked} == {"pb"}
+    assert site.documents == []

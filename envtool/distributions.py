@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "envtool-core"
 GROUP = "envtool"  # of entry points: modules with hooks
 VERB_GROUP = "envtool.verbs"  # of entry points: verbs
+EXCLUDED = "ENVTOOL_NO_PLUGINS"  # the variable with the plugins that are left out, with commas; `-p no:NAME` adds to it
 VERB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _VALUE = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?")
 _KNOWN = (".dist-info", ".egg-info")
@@ -77,6 +78,66 @@ class FileEntryPoint:
         return functools.reduce(getattr, attributes, import_module(match["module"]))
 
 
+def used_entry_points(*groups: str) -> Iterable[EntryPoint]:
+    """Returns the entry points of groups, without those of plugins that the caller leaves out."""
+    excluded = excluded_names()
+    if not excluded:
+        return entry_points_of(*groups)
+    entries = [*entry_points_of(GROUP, VERB_GROUP)]
+    left_out = {describe_owner(entry) for entry in entries if is_named(entry, excluded)}  # with their verbs
+    return [entry for entry in entries if entry.group in groups and describe_owner(entry) not in left_out]
+
+
+def excluded_names() -> frozenset[str]:
+    """Returns the names of plugins that the caller leaves out, normalized."""
+    return frozenset(filter(None, map(_normalize, os.environ.get(EXCLUDED, "").split(","))))
+
+
+def is_named(entry: EntryPoint, names: frozenset[str]) -> bool:
+    """Returns whether the plugin of an entry point has one of these names."""
+    return not names.isdisjoint(_names_of(entry))
+
+
+def plugin_names() -> list[str]:
+    """Returns the names of the installed plugins, sorted. Imports none of them."""
+    return sorted({e.dist.name if e.dist else e.name for e in entry_points_of(GROUP, VERB_GROUP)})
+
+
+def exclude(options: Iterable[str]) -> None:
+    """Leaves out plugins for the rest of this process, and for those that it starts: the values `no:NAME` of options. A
+    name is that of a distribution, with or without `envtool-`, or that of an entry point. Raises UsageError for a name
+    that no plugin has."""
+    from envtool.errors import UsageError, near_name_hint
+
+    entries = [*entry_points_of(GROUP, VERB_GROUP)]
+    excluded = [*sorted(excluded_names())]
+    for text in options:
+        word, _, name = text.partition(":")
+        if word != "no" or not name:
+            hint = "`-p no:NAME` leaves a plugin out; `envtool plugins` lists them"
+            raise UsageError(f"`-p {text}` is not possible", code="usage.plugin", hint=hint)
+        if not any(is_named(entry, frozenset((_normalize(name),))) for entry in entries):
+            known = plugin_names()
+            likely = known if name.startswith("envtool") else [plugin.removeprefix("envtool-") for plugin in known]
+            hint = near_name_hint(name, likely, f"there are {', '.join(known)}" if known else "none is installed")
+            raise UsageError(f"`-p no:{name}`: no plugin has this name", code="usage.plugin", hint=hint)
+        excluded.append(_normalize(name))
+    os.environ[EXCLUDED] = ",".join(dict.fromkeys(excluded))
+
+
+def _names_of(entry: EntryPoint) -> frozenset[str]:
+    """Returns the names by which the plugin of an entry point can be left out. A verb's name is none: another plugin's
+    language may have it."""
+    distribution = _normalize(entry.dist.name) if entry.dist else ""
+    own = frozenset() if entry.group == VERB_GROUP and distribution else frozenset((_normalize(entry.name),))
+    return own | ({distribution, distribution.removeprefix("envtool-")} if distribution else frozenset())
+
+
+def _normalize(name: str) -> str:
+    """Returns a name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
 def entry_points_of(*groups: str) -> Iterable[EntryPoint]:
     """Returns the entry points of groups. If a distribution is installed twice, the first on sys.path counts."""
     try:
@@ -88,7 +149,7 @@ def entry_points_of(*groups: str) -> Iterable[EntryPoint]:
 def verb_entry_points() -> dict[str, list[EntryPoint]]:
     """Returns the entry points of plugins' verbs by name, in the order of the names. Imports no plugin."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry in sorted(entry_points_of(VERB_GROUP), key=lambda entry: (entry.name, entry.value)):
+    for entry in sorted(used_entry_points(VERB_GROUP), key=lambda entry: (entry.name, entry.value)):
         if VERB_NAME.fullmatch(entry.name):
             found.setdefault(entry.name, []).append(entry)
     return found
@@ -98,6 +159,21 @@ def describe_owner(entry: EntryPoint) -> str:
     """Returns the plugin of an entry point in words: "the plugin `envtool-python` 0.3.0"."""
     distribution = entry.dist
     return f"the plugin `{distribution.name}` {distribution.version}" if distribution else f"the plugin `{entry.name}`"
+
+
+def file_of(entry: EntryPoint) -> str:
+    """Returns the path of the module of an entry point, also of one whose import fails; "" if there is none."""
+    module = entry.value.partition(":")[0].strip()
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded:
+        return str(loaded)
+    from importlib.util import find_spec
+
+    try:
+        found = find_spec(module)
+    except Exception:  # of a package above the module, which is the plugin's code
+        return ""
+    return found.origin or "" if found else ""
 
 
 def _ask_importlib(groups: tuple[str, ...]) -> Iterable[EntryPoint]:
@@ -129,7 +205,7 @@ def _read(groups: tuple[str, ...], paths: Iterable[str]) -> Iterator[FileEntryPo
             stem, suffix = os.path.splitext(name)
             if suffix.lower() not in _KNOWN:
                 continue
-            normalized = re.sub(r"[-_.]+", "-", stem.partition("-")[0]).lower()
+            normalized = _normalize(stem.partition("-")[0])
             if normalized not in seen:
                 seen.add(normalized)
                 yield from _read_entry_points(os.path.join(path or ".", name), groups)

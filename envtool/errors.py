@@ -3,6 +3,7 @@
     EnvtoolError                 code, message, hint, exit status
     ├── SpecError          2     the spec is wrong: a tuple of Problems, each with file:line:column
     ├── UsageError         2     the command line is wrong
+    │   └── UnusablePluginError  an installed plugin cannot be used
     ├── MakeError          3     an environment could not be built
     │   ├── ResolveError         options could not be resolved to pins (no such package, no candidate)
     │   ├── FetchError           a file could not be fetched, or its hash is wrong
@@ -22,14 +23,20 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, ClassVar
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from envtool.model import Where
+
+
+OURS = "envtool itself"  # the owner of what no plugin offers
+_CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_reported: set[str] = set()  # the messages of `report_fault`
 
 
 def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
@@ -95,6 +102,31 @@ class UsageError(EnvtoolError):
     exit_status = 2
 
 
+class UnusablePluginError(UsageError):
+    """An installed plugin cannot be imported, or offers what cannot be used. `owners` are the plugins, in words, that
+    are left out because of it: two if they offer the same; none if the fault is envtool's own."""
+
+    def __init__(self, message: str, *, hint: str = "", owners: tuple[str, ...] = ()) -> None:
+        super().__init__(message, code="plugin", hint=hint)
+        self.owners = owners
+
+    @classmethod
+    def of(cls, owner: str, failure: str) -> UnusablePluginError:
+        """Returns the error about one plugin, whose `owner` is its name and version in words."""
+        if owner == OURS:
+            return cls(f"{owner} {failure}")
+        return cls(f"{owner} {failure}", hint="update it, or uninstall it", owners=(owner,))
+
+    @classmethod
+    def of_two(cls, what: str, first: str, second: str, note: str = "") -> UnusablePluginError:
+        """Returns the error about two plugins, the `first` of them perhaps envtool itself, that offer the same."""
+        return cls(
+            f"two plugins offer {what}: {first}{note} and {second}",
+            hint="uninstall it" if first == OURS else "uninstall one of them, or leave one out by `-p no:NAME`",
+            owners=tuple(owner for owner in (first, second) if owner != OURS),
+        )
+
+
 class MakeError(EnvtoolError):
     """An environment could not be built: its tests did not run."""
 
@@ -156,9 +188,11 @@ class PluginError(MakeError):
     """A plugin (`owner`, in words) failed in `method`; `reason` says how. If ENVTOOL_DEBUG is set, `output` has the
     traceback."""
 
-    def __init__(self, owner: str, method: str, reason: str, cause: BaseException) -> None:
-        super().__init__("", code="plugin", hint="report it to its author; ENVTOOL_DEBUG=1 shows where")
+    def __init__(self, owner: str, method: str, reason: str, cause: BaseException, place: str = "") -> None:
+        """`place` is where in the plugin: "/path/envtool_motd.py:12"."""
+        super().__init__("", code="plugin", hint="report it to its author; ENVTOOL_DEBUG=1 shows the traceback")
         self.owner, self.method, self.reason = owner, method, reason
+        self.place = place
         if os.environ.get("ENVTOOL_DEBUG"):
             import traceback
 
@@ -175,7 +209,8 @@ class PluginError(MakeError):
             self._set_message(f" of {subject} ({where.file}:{where.line})")
 
     def _set_message(self, location: str) -> None:
-        self.message = f"{self.owner} failed in {self.method}{location}: {self.reason}"
+        place = f" ({self.place})" if self.place else ""
+        self.message = f"{self.owner} failed in {self.method}{location}: {self.reason}{place}"
         self.args = (self.message,)
 
 
@@ -193,6 +228,58 @@ def internal(error: Exception, *, shown: bool = False) -> EnvtoolError:
     message = " ".join(f"{type(error).__name__}: {error}".split())
     hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
     return EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint="" if shown else hint)
+
+
+# ---- plugins that fail -----------------------------------------------------------------------------------------------
+
+
+def in_words(error: BaseException) -> str:
+    """Returns the type and the message of an exception, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def is_of_core(file: str) -> bool:
+    """Returns whether a source file is envtool's own."""
+    return file.startswith(_CORE)
+
+
+def place_of(error: BaseException, function: Callable[..., Any] | None = None) -> str:
+    """Returns where in a plugin an error was raised, as "/path/envtool_motd.py:12"; if it was not raised in a plugin,
+    where `function` begins; "" if that is not known."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith((_CORE, "<")) and os.path.basename(os.path.dirname(file)) != "importlib":
+            place = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno or 0}"
+    inner: Any = function
+    while hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    code = getattr(inner, "__code__", None)
+    return place or (f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "")
+
+
+def report_fault(fault: EnvtoolError) -> None:
+    """Prints a warning about a plugin without which this command goes on, once for each fault. A completion prints
+    nothing."""
+    if fault.message not in _reported and "_ENVTOOL_COMPLETE" not in os.environ:
+        text = f"warning: {fault.message}; it is not used{f' ({fault.hint})' if fault.hint else ''}"
+        print("".join(c if c.isprintable() else "?" for c in text), file=sys.stderr, flush=True)
+    _reported.add(fault.message)
+
+
+def has_faults() -> bool:
+    """Returns whether this command goes on without a plugin: then nothing is stored for the fast paths, which print no
+    warning."""
+    return bool(_reported)
+
+
+def forget_faults() -> None:
+    """Begins a command line: what one before it reported in this process is reported again."""
+    _reported.clear()
 
 
 # ---- what the operating system refuses -------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, get_args
 
 from envtool import api
 from envtool.api import pin_schemas
-from envtool.errors import EnvtoolError, PluginError
+from envtool.errors import EnvtoolError, PluginError, in_words, is_of_core, place_of
 from envtool.lazy_dataclass import dataclass
 from envtool.model import InputUse
 
@@ -35,7 +35,6 @@ Answer = TypeVar("Answer")
 AnswerCheck = Callable[[Any], Any]  # a returned value -> the value for the core. Raises _WrongAnswer
 
 USES = get_args(InputUse)
-_CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class _WrongAnswer(Exception):  # noqa: N818 - it becomes a PluginError
@@ -342,7 +341,7 @@ def _expect_additions(answer: Any) -> Any:
 
 def plugin_error(owner: str, name: str, error: Exception) -> PluginError:
     """Returns the error of the plugin that raised `error` in `name`."""
-    return PluginError(owner, name, _in_words(error), error)
+    return PluginError(owner, name, in_words(error), error, place_of(error))
 
 
 def wrap_plugin(value: object, owner: str) -> object:
@@ -374,6 +373,7 @@ def _wrapper_class(own: type, owner: str, base: type[object]) -> type:
         def ask(self: Any, *arguments: Any, **named: Any) -> Any:
             return getattr(super(class_, self), name)(*arguments, **named)  # also a class method or a static method
 
+        ask.__wrapped__ = getattr(own, name)  # type: ignore[attr-defined]  # for the place in an error
         return _checked(ask, name, owner, special[name](own, owner) if name in special else check)
 
     wrapped = {
@@ -462,21 +462,19 @@ def _checked(function: Callable[..., Any], name: str, owner: str, check: AnswerC
             raise
         except _WrongAnswer as wrong_answer:
             text = f"answered {type(answer).__name__} where {wrong_answer} is wanted"
-            raise _error(owner, name, arguments, text, wrong_answer) from wrong_answer
+            raise _error(owner, name, arguments, text, wrong_answer, function) from wrong_answer
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and _in_core(error):
                 raise
-            raise _error(owner, name, arguments, _in_words(error), error) from error
+            raise _error(owner, name, arguments, in_words(error), error, function) from error
 
     return call
 
 
-def _in_words(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:
-    error = PluginError(owner, name, text, cause)
+def _error(
+    owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException, function: Callable[..., Any]
+) -> PluginError:
+    error = PluginError(owner, name, text, cause, place_of(cause, function))
     for argument in arguments:
         if (
             isinstance(argument, api.Request) and name != "check"
@@ -496,4 +494,4 @@ def _in_core(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename if trace else ""
-    return file.startswith(_CORE) and file != __file__
+    return is_of_core(file) and file != __file__

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ import pluggy
 
 from envtool import api, distributions, plugin_calls
 from envtool.distributions import GROUP, VERB_GROUP, describe_owner
-from envtool.errors import UsageError
+from envtool.errors import OURS, UnusablePluginError, in_words, place_of, report_fault
 from envtool.lazy_dataclass import dataclass, field
 from envtool.plugin_calls import Offer
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUP", "PluginRegistry", "code_paths", "discover", "installed"]
 
-OURS = "envtool itself"
 # the verbs of the command line (a test holds this to cli.main.VERBS): no plugin may have one of these names
 OUR_VERBS = frozenset({
     "build", "cache", "ci", "completion", "diff", "doctor", "down", "env", "exec", "export", "fetch", "gc", "help",
@@ -48,10 +48,6 @@ SERVICE_KEYS = frozenset({  # the core's own keys of a service
     "base", "command", "language", "layers", "limits", "localhost", "needs", "once", "path", "ports", "prepare",
     "project", "provides", "publish", "ready", "replicas", "restart", "scratch", "secrets", "set", "stop", "user",
     "workdir",
-})  # fmt: skip
-RESERVED_OPTIONS = frozenset({
-    "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",
-    "--verbose",
 })  # fmt: skip
 RESERVED = frozenset({"limits", "needs", "path", "set"})  # keys of every layer, which no kind may have
 
@@ -79,13 +75,25 @@ class PluginRegistry:
     toolchains: Mapping[str, Offer[api.Toolchain]] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
     owners: tuple[str, ...] = ()  # of `plugins`, in words
+    faults: tuple[UnusablePluginError, ...] = ()  # why installed plugins are not in here
 
     def offers(self, hook: str, expected: type[V], noun: str, check: Callable[[V], str]) -> Mapping[str, Offer[V]]:
         """Returns the values of a hook by their `name`: those of envtool itself first, then in the order of the
-        plugins' names. `check` returns what is wrong with a value, or "". Raises UsageError (code "plugin") as
-        `discover` does."""
+        plugins' names. `check` returns what is wrong with a value, or "". Those of a plugin with a wrong value are left
+        out, and reported (`report_fault`)."""
         plugins = [*zip(self.plugins, self.owners, strict=True)]
-        return _collect(plugins, hook, expected, noun, check, Offer)
+        values, faults = _without_faults(plugins, lambda usable: collect(usable, hook, expected, noun, check, Offer))
+        for fault in faults:
+            report_fault(fault)
+        return values
+
+    def left_out(self) -> str:
+        """Returns which installed plugins are not in here, in words, for an error about an unknown name; "" if all
+        are."""
+        excluded = ", ".join(f"`{name}`" for name in sorted(distributions.excluded_names()))
+        texts = [f"not used: {fault.message}" for fault in self.faults]
+        texts += [f"left out by `-p no:` or ${distributions.EXCLUDED}: {excluded}"] if excluded else []
+        return "; ".join(texts)
 
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
         """Returns the plugins' functions of one name, in the order of the plugins' names."""
@@ -93,7 +101,7 @@ class PluginRegistry:
         return tuple(hook for hook in functions if hook is not None)
 
 
-def wrong_schema(registry: PluginRegistry) -> UsageError | None:
+def wrong_schema(registry: PluginRegistry) -> UnusablePluginError | None:
     """Returns the error about the plugin with an invalid schema, after the schema of the whole spec was found invalid;
     None if no plugin has one."""
     import jsonschema_rs
@@ -110,57 +118,104 @@ def wrong_schema(registry: PluginRegistry) -> UsageError | None:
             except Exception as error:
                 if owner := plugin_calls.plugin_owner(value):
                     why = (str(error).splitlines() or [""])[0][:200]
-                    return _plugin_error(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
+                    return UnusablePluginError.of(
+                        owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}"
+                    )
     for name, offer in registry.env_keys.items():
         try:
             jsonschema_rs.validator_for({"properties": {name: offer.value.schema}})
         except Exception as error:
             why = (str(error).splitlines() or [""])[0][:200]
-            return _plugin_error(offer.owner, f"offers the key `{name}` of envs with a wrong schema: {why}")
+            return UnusablePluginError.of(offer.owner, f"offers the key `{name}` of envs with a wrong schema: {why}")
     return None
 
 
 def discover(
     builtin: Sequence[object] | None = None,
     entry_points: Iterable[EntryPoint] | None = None,
+    faults: tuple[UnusablePluginError, ...] = (),
 ) -> PluginRegistry:
     """Collects from the `builtin` modules (None: envtool's own), then from `entry_points` (None: those of the group
-    `envtool`) in the order of their names.
+    `envtool` that the caller does not leave out) in the order of their names.
 
-    Raises UsageError (code "plugin") with the name of the distribution if a plugin cannot be imported, fails in a hook,
-    or returns something that is not a kind; with both names if two plugins have a kind of the same name.
+    A plugin that cannot be imported, fails in a hook, or returns something that is not a kind is left out, and the
+    registry's `faults` say why; so are two plugins that have a kind of the same name, and those that `faults` name.
+    Raises UnusablePluginError for a fault of the `builtin` modules.
     """
     manager = pluggy.PluginManager("envtool")
     manager.add_hookspecs(api)
+    found = list(faults)
     plugins: list[tuple[object, str]] = []
     for module in _ours() if builtin is None else builtin:
         _register(manager, module, OURS)
         plugins.append((module, OURS))
-    for entry in sorted(_installed() if entry_points is None else entry_points, key=lambda e: (e.name, e.value)):
-        owner = describe_owner(entry)
+    entries = _installed(found) if entry_points is None else entry_points
+    for entry in sorted(entries, key=lambda e: (e.name, e.value)):
         try:
-            plugin = entry.load()
-        except (Exception, SystemExit) as error:
-            raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
-        if any(plugin is other for other, _ in plugins):  # an old and a new install of one distribution both name it
-            continue
-        _check_version(plugin, owner)
-        _register(manager, plugin, owner)
-        plugins.append((plugin, owner))
-    languages = _collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language)
-    env_keys = _collect(plugins, "envtool_env_keys", api.EnvKey, "key of envs", _check_env_key, Offer)
+            plugin = load_entry(entry)
+            # an old and a new install of one distribution both name it
+            if not any(plugin is other for other, _ in plugins):
+                _register(manager, plugin, describe_owner(entry))
+                plugins.append((plugin, describe_owner(entry)))
+        except UnusablePluginError as fault:
+            found.append(fault)
+    left_out = {owner for fault in found for owner in fault.owners}
+    registry, more = _without_faults([plugin for plugin in plugins if plugin[1] not in left_out], _assemble)
+    return replace(registry, faults=(*found, *more)) if found or more else registry
+
+
+def used() -> PluginRegistry:
+    """Returns what the plugins that are installed and not left out offer, and reports those that cannot be used."""
+    registry = discover()
+    for fault in registry.faults:
+        report_fault(fault)
+    return registry
+
+
+def load_entry(entry: EntryPoint) -> Any:
+    """Imports and returns the object of an entry point. Raises UnusablePluginError."""
+    owner = describe_owner(entry)
+    try:
+        plugin = entry.load()
+    except (Exception, SystemExit) as error:
+        place = place_of(error) or distributions.file_of(entry) or entry.value
+        raise UnusablePluginError.of(owner, f"cannot be imported: {in_words(error)} ({place})") from error
+    _check_version(plugin, owner)
+    return plugin
+
+
+def _without_faults(
+    plugins: list[tuple[object, str]], collect: Callable[[list[tuple[object, str]]], W]
+) -> tuple[W, list[UnusablePluginError]]:
+    """Returns what `collect` returns of the plugins without those for which it raises UnusablePluginError, and these
+    errors."""
+    faults: list[UnusablePluginError] = []
+    while True:
+        try:
+            return collect(plugins), faults
+        except UnusablePluginError as fault:
+            if not fault.owners:
+                raise
+            faults.append(fault)
+            plugins = [plugin for plugin in plugins if plugin[1] not in fault.owners]
+
+
+def _assemble(plugins: list[tuple[object, str]]) -> PluginRegistry:
+    """Returns what all plugins offer. Raises UnusablePluginError for the first that cannot be used."""
+    languages = collect(plugins, "envtool_languages", api.Language, "language", _check_language, _wrap_language)
+    env_keys = collect(plugins, "envtool_env_keys", api.EnvKey, "key of envs", _check_env_key, Offer)
     _check_keys_differ(languages, env_keys)
-    layers = _collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind)
+    layers = collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, _wrap_kind)
     toolchains = _collect_toolchains(plugins, layers)
     if toolchains:
         env_keys = {**env_keys, "toolchain": Offer(_toolchain_key(toolchains, layers), OURS)}
     return PluginRegistry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
+        bases=collect(plugins, "envtool_base_kinds", api.Base, "base kind", _check_kind, _wrap_kind),
         layers=layers,
         toolchains=toolchains,
         languages=languages,
         env_keys=env_keys,
-        services=_collect(
+        services=collect(
             plugins, "envtool_service_kinds", api.ServiceKind, "kind of service", _check_service_kind, _wrap_service
         ),
         plugins=tuple(
@@ -184,7 +239,7 @@ def _collect_toolchains(
             "" if isinstance(kind, api.ToolchainKind) else f"of the kind `{toolchain.kind}`, which is no ToolchainKind"
         )
 
-    return _collect(plugins, "envtool_toolchains", api.Toolchain, "toolchain", check, Offer)
+    return collect(plugins, "envtool_toolchains", api.Toolchain, "toolchain", check, Offer)
 
 
 def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]], kinds: Mapping[str, api.Kind]) -> api.EnvKey:
@@ -237,14 +292,14 @@ def _wrap_service(kind: api.ServiceKind, owner: str) -> api.ServiceKind:
 
 
 def output_readers(registry: PluginRegistry) -> tuple[Offer[api.OutputReader], ...]:
-    """Returns the readers of test runners' output. Raises UsageError (code "plugin")."""
+    """Returns the readers of test runners' output."""
     return tuple(
         registry.offers("envtool_output_readers", api.OutputReader, "reader of the output of", _check_reader).values()
     )
 
 
 def report_formats(registry: PluginRegistry) -> Mapping[str, Offer[api.ReportFormat]]:
-    """Returns the formats of reports by name. Raises UsageError (code "plugin")."""
+    """Returns the formats of reports by name."""
     return registry.offers("envtool_report_formats", api.ReportFormat, "report format", _check_format)
 
 
@@ -287,54 +342,28 @@ def _ours() -> Sequence[object]:
     return tuple(map(importlib.import_module, BUILTIN))
 
 
-def _installed() -> Iterable[EntryPoint]:
-    """Returns the entry points of modules with hooks. Raises UsageError if two verbs have the same name."""
-    found = [*distributions.entry_points_of(GROUP, VERB_GROUP)]
-    check_verbs(entry for entry in found if entry.group == VERB_GROUP)
+def _installed(faults: list[UnusablePluginError]) -> Iterable[EntryPoint]:
+    """Returns the entry points of modules with hooks. Adds to `faults` if two verbs have the same name: then that verb
+    cannot be used, and the plugins can."""
+    found = [*distributions.used_entry_points(GROUP, VERB_GROUP)]
+    try:
+        check_verbs(entry for entry in found if entry.group == VERB_GROUP)
+    except UnusablePluginError as fault:
+        faults.append(UnusablePluginError(fault.message, hint=fault.hint))
     return [entry for entry in found if entry.group == GROUP]
 
 
 def check_verbs(entries: Iterable[EntryPoint]) -> None:
-    """Raises UsageError (code "plugin") if a plugin has a verb of envtool's, or two plugins have the same one."""
+    """Raises UnusablePluginError if a plugin has a verb of envtool's, or two plugins have the same one."""
     owners: dict[str, str] = dict.fromkeys(OUR_VERBS, OURS)
     for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
         owner = describe_owner(entry)
         if not distributions.VERB_NAME.fullmatch(entry.name):
-            raise _plugin_error(owner, f"offers the verb `{entry.name}`: names have small letters, digits and `-`")
-        if owners.setdefault(entry.name, owner) != owner:
-            hint = "uninstall it" if owners[entry.name] == OURS else "uninstall one of them"
-            raise UsageError(
-                f"two plugins offer the verb `{entry.name}`: {owners[entry.name]} and {owner}", code="plugin", hint=hint
+            raise UnusablePluginError.of(
+                owner, f"offers the verb `{entry.name}`: names have small letters, digits and `-`"
             )
-
-
-def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
-    """Returns the verb of an entry point. Raises UsageError (code "plugin")."""
-    owner = describe_owner(entry)
-    try:
-        plugin = entry.load()
-    except (Exception, SystemExit) as error:
-        raise _plugin_error(owner, f"cannot be imported: {_short(error)}") from error
-    _check_version(plugin, owner)
-    verbs = _collect([(plugin, owner)], "envtool_verbs", api.PluginVerb, "verb", _check_verb, Offer)
-    if entry.name not in verbs:
-        raise _plugin_error(owner, f"has no verb `{entry.name}`, which its entry point names")
-    return verbs[entry.name]
-
-
-def _check_verb(verb: api.PluginVerb) -> str:
-    for option in verb.options:
-        if not re.fullmatch(r"--[a-z][a-z0-9-]*", option.name):
-            return f"with the option `{option.name}`: names begin with `--`, and have small letters, digits and `-`"
-        if option.name in RESERVED_OPTIONS:
-            return f"with the option `{option.name}`, which every verb has already"
-    for argument in verb.arguments:
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", argument.name):
-            return f"with the argument `{argument.name}`: names have small letters, digits and `-`"
-    names = [*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options)]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        return f"that has `{repeated[0]}` twice"
-    return "" if verb.help.strip() else "without `help`"
+        if owners.setdefault(entry.name, owner) != owner:
+            raise UnusablePluginError.of_two(f"the verb `{entry.name}`", owners[entry.name], owner)
 
 
 def installed() -> dict[str, str]:
@@ -345,27 +374,20 @@ def installed() -> dict[str, str]:
 
 
 def _check_version(plugin: object, owner: str) -> None:
-    """Raises UsageError for a plugin that is written for another version of the API. One that does not say for which
-    it is written is taken to be for this one."""
+    """Raises UnusablePluginError for a plugin that is written for another version of the API. One that does not say for
+    which it is written is taken to be for this one."""
     version = getattr(plugin, "envtool_api", api.API_VERSION)
     if version == api.API_VERSION and type(version) is int:
         return
     if type(version) is not int or version < 1:
-        raise _plugin_error(
+        raise UnusablePluginError.of(
             owner, f"names {version!r:.40} as its version of the plugin API: a version is a whole number from 1 on"
         )
     message = f"{owner} is written for version {version} of the plugin API, and this envtool has {api.API_VERSION}"
     newer = version > api.API_VERSION
-    raise UsageError(message, code="plugin", hint="update envtool" if newer else "update it, or uninstall it")
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _plugin_error(owner: str, failure: str) -> UsageError:
-    hint = "" if owner == OURS else "update it, or uninstall it"
-    return UsageError(f"{owner} {failure}", code="plugin", hint=hint)
+    raise UnusablePluginError(
+        message, hint="update envtool" if newer else "update it, or uninstall it", owners=(owner,)
+    )
 
 
 def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None:
@@ -373,10 +395,12 @@ def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None
         manager.register(plugin)
         manager.check_pending()
     except (ValueError, pluggy.PluginValidationError) as error:
-        raise _plugin_error(owner, f"does not fit this envtool: {_short(error)}") from error
+        if manager.is_registered(plugin):  # or the next plugin's check would find what is wrong with this one
+            manager.unregister(plugin)
+        raise UnusablePluginError.of(owner, f"does not fit this envtool: {in_words(error)}") from error
 
 
-def _collect(
+def collect(
     plugins: list[tuple[object, str]],
     hook: str,
     expected_type: type[V],
@@ -395,28 +419,26 @@ def _collect(
         try:
             values = list(function())
         except (Exception, SystemExit) as error:
-            raise _plugin_error(owner, f"failed in {hook}: {_short(error)}") from error
+            raise UnusablePluginError.of(owner, f"failed in {hook}: {in_words(error)} ({place_of(error)})") from error
         for value in values:
             if not isinstance(value, expected_type):
-                raise _plugin_error(
+                raise UnusablePluginError.of(
                     owner,
                     f"offers {value!r} as a {noun}, which is no envtool.api.{expected_type.__name__}",
                 )
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:
-                raise _plugin_error(owner, f"offers a {noun} without a name: {type(value).__name__}")
+                raise UnusablePluginError.of(owner, f"offers a {noun} without a name: {type(value).__name__}")
             try:
                 objection = check(value)
             except Exception as error:
-                raise _plugin_error(owner, f"offers a {noun} `{name}` that is none: {_short(error)}") from error
+                raise UnusablePluginError.of(
+                    owner, f"offers a {noun} `{name}` that is none: {in_words(error)}"
+                ) from error
             if objection:
-                raise _plugin_error(owner, f"offers a {noun} `{name}` {objection}")
+                raise UnusablePluginError.of(owner, f"offers a {noun} `{name}` {objection}")
             if name in collected:
-                raise UsageError(
-                    f"two plugins offer the {noun} `{name}`: {owners[name]} and {owner}",
-                    code="plugin",
-                    hint="uninstall one of them",
-                )
+                raise UnusablePluginError.of_two(f"the {noun} `{name}`", owners[name], owner)
             collected[name], owners[name] = wrap(value, owner), owner
     return MappingProxyType(collected)
 
@@ -465,16 +487,12 @@ def _check_service_kind(kind: api.ServiceKind) -> str:
 
 
 def _check_keys_differ(languages: Mapping[str, api.Language], keys: Mapping[str, Offer[api.EnvKey]]) -> None:
-    """Raises UsageError if a language and a plugin have a key of the same name."""
+    """Raises UnusablePluginError if a language and a plugin have a key of the same name."""
     for language in languages.values():
         for name in language.options.keys() & keys.keys():
             owner = plugin_calls.plugin_owner(language) or OURS
-            raise UsageError(
-                f"two plugins offer the key `{name}` of envs: {owner} (for language `{language.name}`) and "
-                f"{keys[name].owner}",
-                code="plugin",
-                hint="uninstall one of them",
-            )
+            note = f" (for language `{language.name}`)"
+            raise UnusablePluginError.of_two(f"the key `{name}` of envs", owner, keys[name].owner, note)
 
 
 def _check_language(language: api.Language) -> str:

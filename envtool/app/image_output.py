@@ -26,8 +26,11 @@ from envtool.store.packing import Compression
 
 
 def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
-    """The bill of materials of one env; builds its stack if necessary. Raises as `env_stack.execute` does."""
+    """The bill of materials of one env; builds its stack if necessary. Raises as `env_stack.execute` does, and
+    UnusablePluginError if a plugin could not be asked for its packages."""
     with open_for_building(request, emit, cancel) as opened:
+        for fault in opened.kinds.faults:  # nobody would see that its packages are missing in the document
+            raise fault
         selected = find_stack(opened.spec, env)
         stack = build_stack(opened, selected)
         with layers.hold_layers(opened.context.store, [built.layer for built in stack.layers]):

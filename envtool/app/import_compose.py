@@ -197,11 +197,11 @@ def _with_kinds(services: Sequence[ConvertedService]) -> list[ConvertedService]:
 
 def _check(state: ImportState, root: str, text: str) -> None:
     """Raises SpecError if the spec would be wrong."""
+    from envtool.app.read_spec import load_with_plugins
     from envtool.app.starter import ProjectWithTexts
-    from envtool.spec import load as load_spec
 
     try:
-        load_spec(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+        load_with_plugins(ProjectWithTexts(state.project, {SPEC: text}), SPEC, root=root, registry=plugins.used())
     except SpecError as error:
         hint = "these are places in the spec that would have been written; nothing is: change the compose file there"
         raise SpecError(error.problems, hint=hint) from None

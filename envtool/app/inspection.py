@@ -63,7 +63,7 @@ class StoreInspector:
         self.store: Store = (
             self.project.context.store if self.project else store.open_store(idmap=userns.describe_ids())
         )
-        self.plugins: Sequence[object] = (self.project.kinds if self.project else plugins.discover()).plugins
+        self.plugins: Sequence[object] = (self.project.kinds if self.project else plugins.used()).plugins
         self._states: dict[str, NodeState] | None = None
 
     def find(self, name: str) -> InspectSubject:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from envtool import api, distributions
 from envtool.distributions import GROUP, VERB_GROUP, EntryPoint
-from envtool.errors import EnvtoolError
 
 # hook -> what its values are; each has a `name`
 NAMED_HOOKS = {
@@ -32,10 +29,12 @@ class ListedPlugin(NamedTuple):
     files: tuple[str, ...]  # of its modules, absolute paths
     adds: dict[str, tuple[str, ...]]  # "layers" -> their names
     error: str = ""
+    left_out: bool = False  # by the caller: then it is not imported
 
 
 def list_plugins() -> tuple[ListedPlugin, ...]:
-    """Returns the installed plugins by name. Imports each, and calls the hooks that return what it adds."""
+    """Returns the installed plugins by name. Imports each that is not left out, and calls the hooks that return
+    what it adds."""
     entries: dict[tuple[str, str], list[EntryPoint]] = {}
     for entry in distributions.entry_points_of(GROUP, VERB_GROUP):
         entries.setdefault(_owner(entry), []).append(entry)
@@ -50,6 +49,13 @@ def _owner(entry: EntryPoint) -> tuple[str, str]:
 
 
 def _list_plugin(name: str, version: str, entries: list[EntryPoint]) -> ListedPlugin:
+    if any(distributions.is_named(entry, distributions.excluded_names()) for entry in entries):
+        files = tuple(dict.fromkeys(filter(None, map(distributions.file_of, entries))))
+        return ListedPlugin(name, version, files, {}, left_out=True)
+    return _import_plugin(name, version, entries)
+
+
+def _import_plugin(name: str, version: str, entries: list[EntryPoint]) -> ListedPlugin:
     files: list[str] = []
     adds: dict[str, list[str]] = {}
     errors: list[str] = []
@@ -61,7 +67,7 @@ def _list_plugin(name: str, version: str, entries: list[EntryPoint]) -> ListedPl
         except (Exception, SystemExit) as error:
             errors.append(f"{entry.value} cannot be imported: {_describe(error)}")
             plugin = None
-        files.append(_file_of(entry.value.partition(":")[0].strip()))
+        files.append(distributions.file_of(entry))
         if entry.group == GROUP and plugin is not None:
             _add_hooks(plugin, adds, errors)
     return ListedPlugin(
@@ -86,18 +92,6 @@ def _add_hooks(plugin: object, adds: dict[str, list[str]], errors: list[str]) ->
     others = sorted(name for name in dir(plugin) if name.startswith("envtool_") and callable(getattr(plugin, name)))
     if unnamed := [name.removeprefix("envtool_") for name in others if name not in NAMED_HOOKS]:
         adds.setdefault(OTHER_HOOKS, []).extend(name for name in unnamed if name != VERBS)
-
-
-def _file_of(module: str) -> str:
-    """Returns the path of a module, also of one whose import fails."""
-    loaded = getattr(sys.modules.get(module), "__file__", None)
-    if loaded:
-        return str(loaded)
-    try:
-        found = find_spec(module)
-    except (ImportError, ValueError, AttributeError, EnvtoolError):
-        return ""
-    return found.origin or "" if found else ""
 
 
 def _describe(error: BaseException) -> str:

@@ -125,12 +125,13 @@ def _base_node(text: str) -> yaml.Node:
     if text.lstrip().startswith("{"):
         return _mapping_node("--base", text, _HINT_BASE)
     kind, colon, value = text.partition(":")
-    kinds = plugins.discover().bases
+    registry = plugins.used()
+    kinds = registry.bases
     if kind not in kinds or not (value or kind == "host"):
         if kind in kinds:
             raise UsageError(f"`--base {text}`: `{kind}` needs a value", code="usage.base", hint=_HINT_BASE)
         image = f"; an image of that name: `--base image:{text}`"
-        hint = near_name_hint(kind, kinds, _HINT_BASE) + image
+        hint = "; ".join(filter(None, (near_name_hint(kind, kinds, _HINT_BASE) + image, registry.left_out())))
         raise UsageError(f"`--base {text}`: no kind of base is `{kind}`", code="usage.base", hint=hint)
     scalar = yaml.ScalarNode("tag:yaml.org,2002:str", value if colon else kind)
     return _mapping({kind: scalar}, flow=True) if colon else scalar

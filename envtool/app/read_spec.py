@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from envtool import plugins
 from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.permissions import resolve_permissions
-from envtool.errors import EnvtoolError
+from envtool.errors import EnvtoolError, SpecError, UnusablePluginError, has_faults, report_fault
 from envtool.fs.beneath import real_path
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Spec
@@ -23,6 +23,7 @@ from envtool.spec import load as load_spec
 from envtool.spec.select_envs import select_envs
 
 if TYPE_CHECKING:
+    from envtool.api import Project
     from envtool.api.reporting import OutputReader, ReportFormat
     from envtool.build.context import Cancel
     from envtool.events import Event
@@ -38,10 +39,37 @@ def read(
     root = os.path.dirname(path)
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
-    kinds = plugins.discover()
+    kinds = plugins.used()
     known = ValidDocuments(fast_exec.store_directory(), path)
-    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known)
+    spec, kinds = load_with_plugins(
+        files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known
+    )
     return select_envs(spec, request.envs, needed=needed), files, kinds
+
+
+def load_with_plugins(
+    project: Project,
+    file: str,
+    *,
+    root: str,
+    registry: plugins.PluginRegistry,
+    args: tuple[str, ...] = (),
+    known: ValidDocuments | None = None,
+) -> tuple[Spec, plugins.PluginRegistry]:
+    """As `spec.load`, without the plugins whose schemas are wrong, and what the others offer. An error of the spec
+    names the plugins that are left out: it may be about a name of theirs. Raises SpecError, UsageError."""
+    while True:
+        try:
+            return load_spec(project, file, root=root, registry=registry, args=args, known=known), registry
+        except UnusablePluginError as fault:
+            if not fault.owners or any(fault.owners == other.owners for other in registry.faults):
+                raise
+            report_fault(fault)
+            registry = plugins.discover(faults=(*registry.faults, fault))
+        except SpecError as error:
+            if left_out := registry.left_out():
+                raise SpecError(error.problems, hint="; ".join(filter(None, (error.hint, left_out)))) from error
+            raise
 
 
 def load(request: CommandRequest) -> Spec:
@@ -56,7 +84,7 @@ def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[
     spec, files, kinds = read(request)
 
     def keep(look: tuple[str, ...], text: str) -> None:
-        if not store:
+        if not store or has_faults():  # what is kept is printed without the warning
             return
         path = os.path.join(real_path(spec.root), os.path.basename(spec.file))
         code = tuple(plugins.code_paths(kinds))
@@ -74,7 +102,7 @@ def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[
 
 def listeners() -> tuple[Callable[[Event], None], ...]:
     """The plugins' hooks that receive every event: see api.envtool_event."""
-    return plugins.discover().hooks("envtool_event")
+    return plugins.used().hooks("envtool_event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +113,15 @@ class RunOffers:
     listeners: tuple[Callable[[Event], None], ...] = ()
     readers: tuple[Offer[OutputReader], ...] = ()
     formats: Mapping[str, Offer[ReportFormat]] = field(default_factory=dict)
+    left_out: str = ""  # the plugins that offer nothing, in words
 
 
 def run_offers() -> RunOffers:
-    """What plugins offer to a run of tasks. Raises UsageError."""
-    registry = plugins.discover()
+    """What plugins offer to a run of tasks."""
+    registry = plugins.used()
     return RunOffers(
         listeners=registry.hooks("envtool_event"),
         readers=plugins.output_readers(registry),
         formats=plugins.report_formats(registry),
+        left_out=registry.left_out(),
     )

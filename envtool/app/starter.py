@@ -13,11 +13,12 @@ from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.command_request import SPEC, CommandRequest
 from envtool.app.joined_languages import join_languages
+from envtool.app.read_spec import load_with_plugins
+from envtool.errors import PluginError, report_fault
 from envtool.lazy_dataclass import dataclass
 from envtool.model import Json
 from envtool.project import repository
 from envtool.project.source_files import ProjectFiles
-from envtool.spec import load as load_spec
 from envtool.spec.plugin_keys import SubdirectoryProject
 
 C_PACKAGES = ("gcc", "libc6-dev", "make")
@@ -57,16 +58,21 @@ def detect(request: CommandRequest) -> tuple[Detection, ...]:
 
 
 def _detect_by_plugins(project: Project) -> tuple[Detection, ...]:
-    return tuple(
-        detection for hook in plugins.discover().hooks("envtool_detect") for detection in hook(project=project)
-    )
+    """What the plugins say; one that fails is reported, and the others are asked all the same."""
+    detected: list[Detection] = []
+    for hook in plugins.used().hooks("envtool_detect"):
+        try:
+            detected += hook(project=project)
+        except PluginError as fault:
+            report_fault(fault)
+    return tuple(detected)
 
 
 def check(request: CommandRequest, texts: Mapping[str, str]) -> None:
     """Raise SpecError if a spec of these files (path below the project -> text) would be wrong in the project."""
     root = os.path.abspath(request.directory)
     project = ProjectWithTexts(ProjectFiles(root), texts)
-    load_spec(project, SPEC, root=root, registry=plugins.discover())
+    load_with_plugins(project, SPEC, root=root, registry=plugins.used())
 
 
 def around(request: CommandRequest) -> str:

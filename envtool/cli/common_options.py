@@ -41,6 +41,7 @@ class Settings:
     allow_secret: tuple[str, ...] = ()
     allow_pass: tuple[str, ...] = ()
     allow_file: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # "no:NAME": plugins that are left out
     called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the words up to the verb, and those after it
 
     def request(self, *, jobs: int | None = None, **options: Unpack[RequestOptions]) -> CommandRequest:
@@ -76,6 +77,7 @@ class Settings:
         words = ["envtool"]
         words += ["-C", quote(self.directory)] if self.directory != "." else []
         words += ["-f", quote(self.file)] if self.file else []
+        words += [f"-p {quote(name)}" for name in self.without]
         return " ".join(words)
 
     def typed(self) -> str:
@@ -100,6 +102,23 @@ def _store_option(ctx: click.Context, param: click.Parameter, value: object) -> 
         value += ctx.meta.get(_META + str(param.name), 0)
     if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
+
+
+def _leave_out(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+    """Leaves out plugins for the rest of the command line. Raises UsageError for a plugin that is not installed."""
+    _store_option(ctx, param, value)
+    if not value:
+        return
+    from envtool import distributions
+
+    distributions.exclude(value)
+
+
+def complete_plugin_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the installed plugins, each as `no:NAME`."""
+    from envtool.distributions import plugin_names
+
+    return [f"no:{name}" for name in plugin_names() if f"no:{name}".startswith(incomplete)]
 
 
 def common_options(*, json: bool = True, container: bool = True, short_file: bool = True) -> list[click.Parameter]:
@@ -139,6 +158,15 @@ def common_options(*, json: bool = True, container: bool = True, short_file: boo
             multiple=True,
             help="Allow the project to use a file or directory outside of it.",
         ),
+        click.Option(
+            ("-p", "without"),
+            metavar="no:NAME",
+            multiple=True,
+            expose_value=False,
+            callback=_leave_out,
+            shell_complete=complete_plugin_names,
+            help="Leave a plugin out; `envtool plugins` lists them.",
+        ),
     ]
 
 
@@ -156,6 +184,7 @@ def read_settings(ctx: click.Context) -> Settings:
         allow_secret=values.get("allow_secret", ()),
         allow_pass=values.get("allow_pass", ()),
         allow_file=values.get("allow_file", ()),
+        without=values.get("without", ()),
         called=values.get("called", ((), ())),
     )
 
@@ -452,21 +481,6 @@ class Size(click.ParamType[int]):
         if number is None:
             self.fail(f"`{value}` is not a size: say 20GB or 512MiB", param, ctx)
         return number
-
-
-class Age(click.ParamType[float]):
-    """A length of time in seconds, as in `7d` or `12h`."""
-
-    name = "age"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of seconds. Fails for anything else."""
-        from envtool.store.disk_limits import parse_age
-
-        seconds = value if isinstance(value, float) else parse_age(str(value))
-        if seconds is None:
-            self.fail(f"`{value}` is not a length of time: say 30d, 2w or 12h", param, ctx)
-        return seconds
 
 
 class Choice(click.Choice[str]):

@@ -79,12 +79,12 @@ def _to_case(values: tuple[Any, ...]) -> Case:
 
 
 def _count(plan: dict[str, Any]) -> Report | None:
-    from envtool.errors import EnvtoolError
+    from envtool.errors import has_faults
     from envtool.plugins import discover, output_readers
 
-    try:
-        readers = output_readers(discover())
-    except EnvtoolError:
+    registry = discover()
+    readers = output_readers(registry)
+    if registry.faults or has_faults():
         return None
     report = _record(plan, readers)
     if sum(len(task.cases) for task in report.tasks) <= MAX_KEPT:

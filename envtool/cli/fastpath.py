@@ -254,7 +254,7 @@ def expect_services(arguments: list[str]) -> None:
             directory = next(words, "")
         elif word.startswith("-C"):
             directory = word[2:]
-        elif not verb and word in ("--color", "--allow-secret", "--allow-pass", "--allow-file"):
+        elif not verb and word in ("--color", "--allow-secret", "--allow-pass", "--allow-file", "-p"):
             next(words, "")
         elif not verb and not word.startswith("-"):
             verb = word

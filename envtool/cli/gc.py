@@ -6,13 +6,28 @@ import sys
 
 import click
 
-from envtool.cli.common_options import Age, Size, Verb, read_settings
+from envtool.cli.common_options import Size, Verb, read_settings
 
 EXAMPLES = """
 envtool gc --dry-run
 envtool gc --keep-size 20GB
 envtool gc --older-than 7d
 """
+
+
+class Age(click.ParamType[float]):
+    """A length of time in seconds, as in `7d` or `12h`."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds. Fails for anything else."""
+        from envtool.store.disk_limits import parse_age
+
+        seconds = value if isinstance(value, float) else parse_age(str(value))
+        if seconds is None:
+            self.fail(f"`{value}` is not a length of time: say 30d, 2w or 12h", param, ctx)
+        return seconds
 
 
 @click.command("gc", cls=Verb, examples=EXAMPLES)

@@ -13,7 +13,7 @@ import click
 
 from envtool.cli import signals
 from envtool.cli.common_options import Settings, common_options, complete_verbose_twice, fit, read_settings, typed
-from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, internal, to_store_error
+from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, forget_faults, internal, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +80,7 @@ EXAMPLES = """
   envtool test -e 'unit*' -- -k slow  some envs, with arguments for the task
   envtool shell unit                  look around in one
 """
+EXCLUDED = "ENVTOOL_NO_PLUGINS"  # as in distributions.py
 STATUSES = """
   0 all passed    1 a task failed    2 the spec or the command line is wrong
   3 an environment could not be made    130 interrupted
@@ -351,6 +352,18 @@ def _raise_interrupt(number: int) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status. Prints every error."""
     words = sys.argv[1:] if argv is None else argv
+    forget_faults()
+    left_out = os.environ.get(EXCLUDED)  # `-p no:NAME` adds to it: for this command line, and what it starts
+    try:
+        return _main(words)
+    finally:
+        if left_out is None:
+            os.environ.pop(EXCLUDED, None)
+        else:
+            os.environ[EXCLUDED] = left_out
+
+
+def _main(words: Sequence[str]) -> int:
     try:
         try:
             with signals.catch_signals(_raise_interrupt):

@@ -38,6 +38,7 @@ def command(ctx: click.Context) -> int:
                 "files": [*plugin.files],
                 "adds": {noun: [*names] for noun, names in plugin.adds.items()},
                 "error": plugin.error,
+                "left_out": plugin.left_out,
             }
             for plugin in plugins
         ]
@@ -49,5 +50,6 @@ def command(ctx: click.Context) -> int:
             lines = [f"{plugin.name} {plugin.version}".rstrip(), *(f"  {file}" for file in plugin.files)]
             lines += [f"  {noun}: {', '.join(names)}" for noun, names in plugin.adds.items() if names]
             lines += [f"  error: {plugin.error}"] if plugin.error else []
+            lines += ["  left out"] if plugin.left_out else []
             sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
     return int(any(plugin.error for plugin in plugins))

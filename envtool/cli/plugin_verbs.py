@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from envtool import distributions, plugin_calls, plugins
+from envtool import api, distributions, plugin_calls, plugins
 from envtool.app.project_pins import ProjectPins
 from envtool.cli.common_options import Choice, Settings, Verb, complete_env_names, complete_task_names, read_settings
+from envtool.distributions import describe_owner
+from envtool.errors import UnusablePluginError, UsageError
+from envtool.plugin_calls import Offer
 
 if TYPE_CHECKING:
-    from envtool import api
-    from envtool.plugin_calls import Offer
+    from envtool.distributions import EntryPoint
 
+RESERVED_OPTIONS = frozenset({
+    "--allow-file", "--allow-pass", "--allow-secret", "--color", "--file", "--help", "--json", "--output", "--quiet",
+    "--verbose",
+})  # fmt: skip
 COMPLETIONS = {"env": complete_env_names, "task": complete_task_names}
 
 
@@ -26,7 +33,32 @@ def load_command(name: str) -> click.Command | None:
     if name not in entries:
         return None
     plugins.check_verbs(entries[name])
-    return _make_command(plugins.load_verb(entries[name][0]))
+    return _make_command(load_verb(entries[name][0]))
+
+
+def load_verb(entry: EntryPoint) -> Offer[api.PluginVerb]:
+    """Returns the verb of an entry point. Raises UnusablePluginError."""
+    owner = describe_owner(entry)
+    plugin = plugins.load_entry(entry)
+    verbs = plugins.collect([(plugin, owner)], "envtool_verbs", api.PluginVerb, "verb", _check_verb, Offer)
+    if entry.name not in verbs:
+        raise UnusablePluginError.of(owner, f"has no verb `{entry.name}`, which its entry point names")
+    return verbs[entry.name]
+
+
+def _check_verb(verb: api.PluginVerb) -> str:
+    for option in verb.options:
+        if not re.fullmatch(r"--[a-z][a-z0-9-]*", option.name):
+            return f"with the option `{option.name}`: names begin with `--`, and have small letters, digits and `-`"
+        if option.name in RESERVED_OPTIONS:
+            return f"with the option `{option.name}`, which every verb has already"
+    for argument in verb.arguments:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", argument.name):
+            return f"with the argument `{argument.name}`: names have small letters, digits and `-`"
+    names = [*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options)]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        return f"that has `{repeated[0]}` twice"
+    return "" if verb.help.strip() else "without `help`"
 
 
 def _make_command(offer: Offer[api.PluginVerb]) -> click.Command:
@@ -78,6 +110,8 @@ def _run(offer: Offer[api.PluginVerb], ctx: click.Context, output: str | None, v
     from envtool.api.verbs import VerbCall
 
     settings, verb = read_settings(ctx), offer.value
+    if verb.name not in distributions.verb_entry_points():  # `-p` stands after the verb
+        raise UsageError(f"the verb `{verb.name}` is of a plugin that `-p no:` leaves out", code="usage.verb")
     names = (*(argument.name for argument in verb.arguments), *(option.name[2:] for option in verb.options))
     given = {name: _given(values[name.replace("-", "_")]) for name in names}
     if output is not None:

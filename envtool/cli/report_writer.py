@@ -28,6 +28,7 @@ def make_report_writer(reports: Sequence[tuple[str, str]], offers: RunOffers, pr
         if name not in offers.formats:
             close = closest_name(name, offers.formats)
             hint = f"did you mean `{close}`?" if close else f"there are {', '.join(offers.formats)}"
+            hint = "; ".join(filter(None, (hint, offers.left_out)))
             raise UsageError(f"unknown format of a report: `{name}`", code="usage.report", hint=hint)
     files = [(offers.formats[name], path) for name, path in reports]
     counts_tests = any(offer.value.counts_tests for offer, _ in files)

@@ -32,6 +32,7 @@ SHELL = (
     "exec bash"
 )
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # as in project/host_access.py, which the fast path must not import
+NO_PLUGINS = "ENVTOOL_NO_PLUGINS"  # as in distributions.py, likewise
 
 
 def store_directory() -> str:
@@ -96,9 +97,11 @@ def release(plan: dict[str, Any]) -> None:
 
 
 def plan_version() -> tuple[object, ...]:
-    """Returns what the meaning of a plan depends on: the version of envtool, Python, the user and their
-    configuration."""
-    return (FORMAT, __version__, sys.version_info[:3], os.geteuid(), permissions_path())
+    """Returns what the meaning of a plan depends on: the version of envtool, Python, the user, their configuration and
+    the plugins that they leave out."""
+    return (
+        FORMAT, __version__, sys.version_info[:3], os.geteuid(), permissions_path(), os.environ.get(NO_PLUGINS, ""),
+    )  # fmt: skip
 
 
 def permissions_path() -> str:

@@ -16,6 +16,7 @@ from envtool.build.context import Context
 from envtool.build.stack import KnownStack, Stack
 from envtool.container import userns
 from envtool.container.program import ContainerStep
+from envtool.errors import has_faults
 from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
@@ -98,7 +99,7 @@ def prepare_exec_plan(
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
     is_plain = not (scratch or git.binds or outside or context.allowed.said or in_pod)
-    if keep and is_plain and len(watched) <= MAX_WATCHED:
+    if keep and is_plain and not has_faults() and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
@@ -121,14 +122,13 @@ def write_test_plan(
     Stores nothing if a file changed after that, or less than CLOCK_MARGIN before: it may have been read in two
     states."""
     if (
-        context.allowed.said
+        (context.allowed.said or has_faults())  # a fast path prints no warning
         or len({trace.view for trace in traces}) != 1
         or any(not _is_plain(trace) for trace in traces)
     ):
         return
-    if any(
-        made.layer is None for trace in traces for stack in trace.stacks for made in stack.layers
-    ):  # removed from the store
+    layers_of_run = (made.layer for trace in traces for stack in trace.stacks for made in stack.layers)
+    if any(layer is None for layer in layers_of_run):  # removed from the store
         return
     signatures = _watched_signatures(traces, spec, files, context)
     if signatures is None:

@@ -77,8 +77,9 @@ def test_a_crash_is_the_plugins(name):
         getattr(kind(**{name: crash}), name)(*ASKED[name])
     knows = REQUEST in ASKED[name] and name != "check"  # which is asked of layers of which no base is known
     placed = " of layer `crashy` (envtool.yaml:3)" if knows else ""
+    line = crash.__code__.co_firstlineno + 1
     assert error.value.message == (
-        f"{OWNER} failed in {name}{placed}: ZeroDivisionError: integer division or modulo by zero"
+        f"{OWNER} failed in {name}{placed}: ZeroDivisionError: integer division or modulo by zero ({__file__}:{line})"
     )
     assert error.value.exit_status == 3
     assert "author" in error.value.hint

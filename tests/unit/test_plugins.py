@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from envtool import api, distributions, plugin_calls, testing
-from envtool.errors import PluginError, UsageError
-from envtool.plugins import OUR_VERBS, REMOVED, check_verbs, discover, load_verb, wrong_schema
+from envtool.cli.plugin_verbs import load_verb
+from envtool.errors import PluginError, SpecError, UsageError
+from envtool.plugins import OUR_VERBS, REMOVED, check_verbs, discover, wrong_schema
 from envtool.spec import load as load_spec
 
 
@@ -55,10 +56,12 @@ def api_language():
 
 
 def refused(*plugins, ours=()):
-    with pytest.raises(UsageError) as error:
-        discover(ours, [Entry(f"p{n}", load, f"dist-{n}") for n, load in enumerate(plugins)])
-    assert error.value.code == "plugin"
-    return f"{error.value.message} -- {error.value.hint}"
+    registry = discover(ours, [Entry(f"p{n}", load, f"dist-{n}") for n, load in enumerate(plugins)])
+    (error,) = registry.faults
+    assert error.code == "plugin"
+    assert error.owners
+    assert not {*error.owners} & {*registry.owners}, "nothing that it offers is used"
+    return f"{error.message} -- {error.hint}"
 
 
 def test_a_broken_plugin_is_named():
@@ -301,9 +304,8 @@ def test_what_is_no_plain_directory_is_asked_of_importlib(monkeypatch, tmp_path)
 
 def test_an_entry_point_that_names_no_module_is_the_plugins_fault(site):
     site("some_thing-1.5.dist-info", points="[envtool]\nx = not-a-name\n", info=META)
-    with pytest.raises(UsageError) as caught:
-        discover(())
-    assert "`Some.Thing` 1.5 cannot be imported" in caught.value.message
+    (fault,) = discover(()).faults
+    assert "`Some.Thing` 1.5 cannot be imported" in fault.message
 
 
 # ---- the version of the API ------------------------------------------------------------------------------------------
@@ -337,27 +339,28 @@ def test_what_fits_and_what_says_nothing():
 def test_another_version(version, said, hint):
     module = plugin(envtool_layer_kinds=lambda: 1 / 0)
     module.envtool_api = version
-    with pytest.raises(UsageError) as caught:
-        discover([], [Entry("motd", lambda: module, "envtool-motd")])
-    assert caught.value.message.startswith("the plugin `envtool-motd` 1.2 ")
-    assert said in caught.value.message
-    assert len(caught.value.message) < 200
-    assert hint in caught.value.hint
-    assert caught.value.code == "plugin"
+    (fault,) = discover([], [Entry("motd", lambda: module, "envtool-motd")]).faults
+    assert fault.message.startswith("the plugin `envtool-motd` 1.2 ")
+    assert said in fault.message
+    assert len(fault.message) < 200
+    assert hint in fault.hint
+    assert fault.code == "plugin"
 
 
 @pytest.mark.parametrize("name", ["optional_inputs", "named_inputs", "asked_inputs", "keeps", "follows", "texts"])
 def test_a_method_of_the_api_before_version_1(name):
     old = kind("motd", **{name: lambda self, options: ()})
-    with pytest.raises(UsageError, match=f"a layer kind `motd` with `{name}`, which version 1"):
-        discover([], [Entry("motd", lambda: plugin(envtool_layer_kinds=lambda: [old]))])
+    assert f"a layer kind `motd` with `{name}`, which version 1" in refused(
+        lambda: plugin(envtool_layer_kinds=lambda: [old])
+    )
 
 
 @pytest.mark.parametrize("name", ["parts", "fresh", "pinned", "watches", "image_config", "epoch"])
 def test_what_only_bases_are_asked(name):
     layer = kind("motd", **{name: None})
-    with pytest.raises(UsageError, match=f"with `{name}`, which only an envtool.api.Base has"):
-        discover([], [Entry("motd", lambda: plugin(envtool_layer_kinds=lambda: [layer]))])
+    assert f"with `{name}`, which only an envtool.api.Base has" in refused(
+        lambda: plugin(envtool_layer_kinds=lambda: [layer])
+    )
 
 
 def test_our_plugins_say_it_and_the_changelog_has_it():
@@ -369,3 +372,65 @@ def test_our_plugins_say_it_and_the_changelog_has_it():
     assert f"## Version {api.API_VERSION + 1}" not in text
     for name in REMOVED:
         assert f"`{name}`" in text
+
+
+# ---- what goes on without a plugin -----------------------------------------------------------------------------------
+
+
+def test_the_others_are_used():
+    def late():
+        return plugin(envtool_layer_kinds=lambda: [1 / 0])
+
+    def fine():
+        return plugin(envtool_layer_kinds=lambda: [kind("pip")])
+
+    registry = discover([], [Entry("a", late, "dist-a"), Entry("b", fine, "dist-b"), Entry("c", late, "dist-c")])
+    assert [*registry.layers] == ["pip"]
+    assert registry.owners == ("the plugin `dist-b` 1.2",)
+    assert [fault.owners for fault in registry.faults] == [("the plugin `dist-a` 1.2",), ("the plugin `dist-c` 1.2",)]
+    line = late.__code__.co_firstlineno + 1
+    assert f"division by zero ({__file__}:{line})" in registry.faults[0].message
+    assert registry.left_out().startswith("not used: the plugin `dist-a` 1.2 failed in envtool_layer_kinds: ")
+
+
+def test_a_fault_of_ours_is_no_plugins():
+    with pytest.raises(UsageError, match="envtool itself failed in envtool_layer_kinds"):
+        discover([plugin(envtool_layer_kinds=lambda: [1 / 0])], [])
+
+
+def test_a_plugin_that_does_not_fit_does_not_spoil_the_next():
+    entries = [
+        Entry("a", lambda: plugin(envtool_layer_kinds=lambda wrong: []), "dist-a"),
+        Entry("b", lambda: plugin(envtool_layer_kinds=lambda: [kind("pip")]), "dist-b"),
+    ]
+    registry = discover([], entries)
+    assert [*registry.layers] == ["pip"]
+    assert len(registry.faults) == 1
+
+
+@pytest.mark.parametrize("written", ["level: 1", "greet: x"])
+def test_a_spec_is_read_without_a_plugin_whose_schema_is_wrong(written, monkeypatch, capsys):
+    from envtool import errors, plugins
+    from envtool.app.read_spec import load_with_plugins
+
+    bad = [kind("odd", siblings={"more": {"type": "strin"}})]
+    entries = [
+        Entry("a", lambda: plugin(envtool_layer_kinds=lambda: bad, envtool_env_keys=lambda: [env_key("level")]), "a"),
+        Entry("b", lambda: plugin(envtool_env_keys=lambda: [env_key("greet")]), "b"),
+    ]
+    monkeypatch.setattr(plugins, "_installed", lambda faults: entries)
+    errors.forget_faults()
+    project = testing.MemoryProject(
+        {"envtool.yaml": f"version: 1\nenvs: {{e: {{base: host, {written}, tasks: {{t: x}}}}}}\n"}
+    )
+    known = {"file": "envtool.yaml", "root": "/r", "registry": discover()}
+    if written.startswith("level"):
+        with pytest.raises(SpecError) as error:
+            load_with_plugins(project, **known)
+        assert "not used: the plugin `a` 1.2 offers a kind `odd` with a wrong schema of `more`" in error.value.hint
+    else:
+        spec, registry = load_with_plugins(project, **known)
+        assert [env.name for env in spec.envs] == ["e"]
+        assert [*registry.layers].count("odd") == 0
+    assert capsys.readouterr().err.count("warning: the plugin `a` 1.2 offers a kind `odd`") == 1
+    assert errors.has_faults()

@@ -6,7 +6,7 @@ import pytest
 
 from envtool import api, testing
 from envtool.api.toolchains import describe_versions
-from envtool.errors import PluginError, SpecError, UsageError
+from envtool.errors import PluginError, SpecError
 from envtool.plugins import discover
 from envtool.spec import load
 from tests.unit.spec.test_plugin_keys import Bare, Note
@@ -31,16 +31,20 @@ def by_file(project):
     return None if text is None else api.Decision(wanted=text.strip(), origin=".anvil")
 
 
-def expand(env, files=None, decide=by_file, kind=Anvil.name, name="anvil", **more):
+def registry(decide=by_file, kind=Anvil.name, name="anvil", **more):
     hooks = plugin(
         envtool_base_kinds=lambda: [Bare()],
         envtool_layer_kinds=lambda: [Note(), Anvil()],
         envtool_languages=lambda: [Words()],
         envtool_toolchains=lambda: [api.Toolchain(name=name, kind=kind, decide=decide, files=(".anvil",), **more)],
     )
+    return discover([], [Entry("p", lambda: hooks)])
+
+
+def expand(env, files=None, **changed):
     spec = f"version: 1\nenvs:\n  e: {{base: {{bare: x}}, {env}}}\n"
     project = testing.MemoryProject({"envtool.yaml": spec, **(files or {})})
-    return load(project, "envtool.yaml", root="/r", registry=discover([], [Entry("p", lambda: hooks)])).envs
+    return load(project, "envtool.yaml", root="/r", registry=registry(**changed)).envs
 
 
 def problem(*arguments, **named):
@@ -85,10 +89,12 @@ def test_what_the_key_refuses():
 def test_a_plugin_whose_decision_is_none_is_named():
     with pytest.raises(PluginError, match="the toolchain `anvil`"):
         expand("toolchain: [anvil]", decide=lambda project: "1.2")
-    with pytest.raises(UsageError, match=r"offers a toolchain `anvil` of the kind `note`, which is no ToolchainKind"):
-        expand("toolchain: [anvil]", kind="note")
-    with pytest.raises(UsageError, match="offers a toolchain `An vil` whose name has other characters"):
-        expand("toolchain: [anvil]", name="An vil")
+    for words, changed in (
+        ("offers a toolchain `anvil` of the kind `note`, which is no ToolchainKind", {"kind": "note"}),
+        ("offers a toolchain `An vil` whose name has other characters", {"name": "An vil"}),
+    ):
+        (fault,) = registry(**changed).faults
+        assert words in fault.message
 
 
 def by_line(project):

@@ -78,11 +78,11 @@ def _reader(path: str) -> Reader | None:
 
 def _check(project: ProjectFiles, root: str, text: str) -> None:
     """Raises SpecError if the spec would be wrong."""
+    from envtool.app.read_spec import load_with_plugins
     from envtool.app.starter import ProjectWithTexts
-    from envtool.spec import load as load_spec
 
     try:
-        load_spec(ProjectWithTexts(project, {SPEC: text}), SPEC, root=root, registry=plugins.discover())
+        load_with_plugins(ProjectWithTexts(project, {SPEC: text}), SPEC, root=root, registry=plugins.used())
     except SpecError as error:
         hint = "these are places in the spec that would have been written, or in the project's own files; nothing is"
         raise SpecError(error.problems, hint=hint) from None

@@ -320,11 +320,8 @@ def _check_reader(reader: api.OutputReader) -> str:
 
 def code_paths(registry: PluginRegistry) -> Iterator[str]:
     """Yields the source files and directories of envtool and its plugins, whose code decides what a spec means."""
-    packages = {
-        "envtool",
-        *(getattr(plugin, "__name__", type(plugin).__module__).split(".")[0] for plugin in registry.plugins),
-    }
-    for package in sorted(packages):
+    modules = (getattr(plugin, "__name__", type(plugin).__module__) for plugin in registry.plugins)
+    for package in sorted({"envtool", *(module.split(".")[0] for module in modules)}):
         directory = os.path.dirname(getattr(sys.modules.get(package), "__file__", None) or "")
         for parent, directories, names in os.walk(directory) if directory else ():
             directories[:] = [name for name in directories if name != "__pycache__"]

@@ -1,6 +1,6 @@
 """No name that a project says is its own, or comes from a place of its own, is ever asked of the index.
 
-pip is real, and started as in a container, on directories of the test's own. The index has every name: each of its files
+pip and uv are real, and started as in a container, on directories of the test's own. The index has every name: each of its files
 is a stranger's. What is written in the rows as `free` may come from there.
 """
 
@@ -9,12 +9,8 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
-import json
-import subprocess
-import sys
 import threading
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -24,12 +20,16 @@ pytest.importorskip("envtool_python")
 from envtool_python import resolver, simple_index, uv_resolver
 from envtool_python.kinds import Pip
 from envtool_python.language import Python
+from envtool_python.layer_inputs import PipInputs
+from envtool_python.pip_calls import read_requests
 from envtool_python.pip_config import PipConfig
 from envtool_python.requirements import name_of
 
+from tests.hostile.agent_runs import AgentSite, unpacked_uv
+
 pytestmark = pytest.mark.any_caller  # pip on directories, without a container
 
-pip = pytest.importorskip("pip")  # an environment without it has none to be confused
+pytest.importorskip("pip")  # an environment without it has none to be confused
 WHERE = api.Where(file="envtool.yaml", line=3, column=5)
 BACKEND = """\
 import os, tomllib
@@ -158,6 +158,14 @@ ROWS = {  # name of the row -> files, the env's keys, names that may come from t
     ),
     "a sibling, the index said": (project(NEEDS) | package(), {"sources": {"pa": "index"}}, ("pa",), ()),
 }  # fmt: skip
+ANSWERED_BY_UV = (  # the other rows have something that only pip reads
+    "uv workspace, what was released without it",
+    "uv path, what was released without it",
+    "uv virtual member",
+    "a sibling, the index said",
+    "uv's own index",
+    "Poetry's only source",
+)
 REFUSED = {  # name of the row -> files, words of the message, the line in the file that it names
     "uv git": (project(f"{NEEDS}[tool.uv.sources]\npa = {{ git = 'https://h.invalid/pa' }}\n"), "repository", 10),
     "uv index": (project(f"{NEEDS}[tool.uv.sources]\npa = {{ index = 'own' }}\n"), "the index `own` alone", 10),
@@ -257,17 +265,24 @@ class Strangers(http.server.BaseHTTPRequestHandler):
         else:
             name = last.replace("-", "_")
             versions = ("1",) if self.path.startswith("/own/") else ("1", "99")
-            links = (f"{name}-{version}-py3-none-any.whl" for version in versions)
             top = "/own/files" if self.path.startswith("/own/") else "/files"
-            body = "".join(f'<a href="{top}/{link}">{link}</a>' for link in links).encode()
+            body = "".join(link(top, f"{name}-{version}-py3-none-any.whl") for version in versions).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html" if not last.endswith(".whl") else "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *words) -> None:
         pass
+
+
+def link(top, file):
+    return f'<a href="{top}/{file}#sha256={hashlib.sha256(wheel(file)).hexdigest()}">{file}</a>'
 
 
 def wheel(file):
@@ -286,65 +301,17 @@ def wheel(file):
 
 
 @pytest.fixture(scope="module")
+def uv(tmp_path_factory):
+    return unpacked_uv(tmp_path_factory.mktemp("uv"))
+
+
+@pytest.fixture(scope="module")
 def strangers():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strangers) as server:
         server.asked = []
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
         server.shutdown()
-
-
-class Site:
-    """Runs inside.py on this machine, with the test's directory as /project."""
-
-    arch = "x86_64"
-
-    def __init__(self, top: Path) -> None:
-        self.top = top
-        (top / "pip").mkdir(parents=True)  # without what is installed beside the one that runs the tests
-        (top / "pip/pip").symlink_to(Path(pip.__file__).parent)
-
-    def open(self, path, *, limit=0):
-        try:
-            return (self.top / "project" / path).open("rb")
-        except OSError as error:
-            code = "not-a-file" if isinstance(error, IsADirectoryError) else "no-file"
-            raise api.ResolveError(path, code=code) from None
-
-    def fetch(self, fetches):
-        return [Path("/nowhere") / fetch.name for fetch in fetches]
-
-    def url(self, path):
-        return f"file:///here/{path}"
-
-    def tags(self, directory=""):
-        return ()
-
-    def note(self, text):
-        pass
-
-    def seen(self, sha256, url):
-        pass
-
-    def run(self, command, *, env=None, binds=(), network=False):
-        mode, document = command.argv[-2], json.loads(command.argv[-1])
-        if mode == "info":
-            return api.Completed(status=0, stdout=b'{"version": "3.11.2", "extends": false}', stderr=b"")
-        text = json.dumps(document).replace("/project", f"{self.top}/project")
-        program = (
-            "import sys; from envtool_python import beside, calls, inside\n"
-            f"for module in (beside, calls, inside): module.WORK = {str(self.top / 'work')!r}\n"
-            f"inside.SOURCE, inside.PROJECT = inside.WORK + '/source', {str(self.top / 'project')!r}\n"
-            f"inside.unpack_pip = lambda wheel: {str(self.top / 'pip/pip')!r}\n"
-            "sys.exit(inside.main())"
-        )
-        argv = [sys.executable, "-c", program, mode, text]
-        done = subprocess.run(argv, env={**PLAIN, **env}, capture_output=True, check=False)
-        said = done.stdout.replace(f"{self.top}/project".encode(), b"/project")
-        return api.Completed(status=done.returncode, stdout=said, stderr=done.stderr)
-
-
-PLAIN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": ":".join(sys.path)}
 
 
 def layers(files, **options):
@@ -377,32 +344,64 @@ def at(url, files):
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("row", ROWS)
 def test_what_has_a_place_of_its_own_is_never_asked_of_the_index(row, strangers, tmp_path, monkeypatch):
+    check_names_asked(row, strangers, tmp_path, monkeypatch)
+
+
+@pytest.mark.network
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("row", ANSWERED_BY_UV)
+def test_uv_asks_the_index_for_nothing_else_either(row, strangers, tmp_path, monkeypatch, uv):
+    check_names_asked(row, strangers, tmp_path, monkeypatch, uv)
+
+
+def test_uv_is_asked_in_no_row_with_a_place_of_its_own(tmp_path):
+    reasons = {}
+    for row, (files, options, _, _) in ROWS.items():
+        (requirements,) = [draft for draft in layers(at("http://h.invalid", files), **options) if draft.kind == "pip"]
+        site = AgentSite(tmp_path / str(len(reasons)))
+        for path, text in at("http://h.invalid", files).items():
+            (site.top / "project" / path).parent.mkdir(parents=True, exist_ok=True)
+            (site.top / "project" / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+        inputs = tuple(api.InputFile(path=path, sha256="0" * 64) for path in sorted(files))
+        request = api.Request(
+            name="r", options=requirements.options, where=WHERE, arch="x86_64", epoch=0, inputs=inputs
+        )
+        asked = read_requests(requirements.options, PipInputs(request, site))
+        reasons[row] = uv_resolver.reason_against(requirements.options, asked)
+    assert {row for row, reason in reasons.items() if not reason} == {*ANSWERED_BY_UV}
+
+
+def check_names_asked(row, strangers, tmp_path, monkeypatch, uv=""):
     files, options, free, local = ROWS[row]
     url = f"http://127.0.0.1:{strangers.server_port}"
     files = at(url, files)
     (requirements,) = [draft for draft in layers(files, **options) if draft.kind == "pip"]
-    pins = resolved(files, requirements.options, strangers, tmp_path, monkeypatch)
+    pins = resolved(files, requirements.options, strangers, tmp_path, monkeypatch, uv=uv)
+    if uv:
+        assert "uv" in pins
+        free = (*free, "pip")
     theirs = [path for path in strangers.asked if not path.startswith("/own/")]
     names = {name_in(path) for path in theirs}
     assert names <= {name.replace("-", "_") for name in free}, f"{row}: a stranger is asked for {names}"
     assert {entry["name"] for entry in pins["files"]}.isdisjoint(local)
 
 
-def resolved(files, options, strangers, tmp_path, monkeypatch, request=None):
-    """The pins of a pip layer, and in `strangers.asked` what was asked of the index for them."""
+def resolved(files, options, strangers, tmp_path, monkeypatch, request=None, uv=""):
+    """The pins of a pip layer, and in `strangers.asked` what was asked of the index for them. Without `uv`, by pip."""
     for path, text in files.items():
         (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     index = PipConfig(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
-    for module in (resolver, simple_index):
+    for module in (resolver, simple_index, uv_resolver):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
     monkeypatch.setattr(simple_index, "_default_index_url", lambda: "https://usual.invalid/simple")
-    monkeypatch.setattr(uv_resolver, "uv_entry", lambda _arch: None)  # pip gets each line; uv gets names alone
+    if not uv:
+        monkeypatch.setattr(uv_resolver, "uv_entry", lambda _arch: None)
     monkeypatch.setattr(resolver, "_newest_pip", lambda *_: PIP)
     strangers.asked.clear()
     inputs = tuple(api.InputFile(path=path, sha256="0" * 64) for path in sorted(files))
     usual = api.Request(name="requirements", options=options, where=WHERE, arch="x86_64", epoch=0, inputs=inputs)
-    return Pip().resolve(request or usual, Site(tmp_path))
+    return Pip().resolve(request or usual, AgentSite(tmp_path, uv))
 
 
 def test_hashes_hold_for_the_file_that_has_them_and_what_it_chose_stays(strangers, tmp_path, monkeypatch):
@@ -457,7 +456,7 @@ def test_an_archive_of_the_project_is_what_its_name_means(row, strangers, tmp_pa
     assert {name_in(path) for path in strangers.asked} <= free
     fetch = next(each for each in Pip().fetches(None, pins) if each.sha256 == entry["sha256"])
     request = api.Request(name="r", options=requirements.options, where=WHERE, arch="x86_64", epoch=0, inputs=())
-    (found,) = Pip().locate(request, pins, [fetch], Site(tmp_path / "other"))
+    (found,) = Pip().locate(request, pins, [fetch], AgentSite(tmp_path / "other"))
     assert found.url == f"file:///here/{PA}", "wherever the project is"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from envtool_python import uv_resolver
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.pip_config import PipConfig, config_for_options
-from envtool_python.pylock import NotPinnedError, entries_of
+from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
 from envtool_python.uv_config import uv_variables
+from envtool_python.uv_metadata import read_cache
 from envtool_python.uv_wheels import VERSION, uv_entry
 
 from envtool import api
@@ -135,6 +137,76 @@ def test_what_has_no_hash_of_an_index_is_left_to_pip(text, why):
         entries_of(text, INFO)
 
 
+A = {"name": "A.b", "version": "1.0", "url": "https://h.invalid/a_b-1.0-py3-none-any.whl"}
+
+
+@pytest.mark.parametrize(
+    "record", [["a-b", "1", "a_b", "1.0", ""], ["a_b", "1.0", "A.b", "1", ">=3.9,<3.12"], ["a-b", "1", "a-b", "1", "?"]]
+)
+def test_a_package_that_is_what_its_file_says_is_pinned(record):
+    check_metadata(A, [["a-b", "2", "a-b", "2", "<3"], record], "3.11.2")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([["a-b", "1", "a-b", "1", ">=3,<3.11"]], "A.b 1.0 is for Python >=3,<3.11, not 3.11.2"),
+        ([["a-b", "1", "a-b", "1", ""], ["a-b", "1.0", "a-b", "1", "<3"]], "is for Python <3"),
+        ([["a-b", "1", "c", "1", ""]], "says that it is c 1"),
+        ([["a-b", "1", "a-b", "2", ""]], "says that it is a-b 2"),
+        ([["a-b", "2", "a-b", "2", ""]], "no metadata of A.b 1.0"),
+        ([], "no metadata of A.b 1.0"),
+    ],
+)
+def test_what_pip_would_refuse_is_left_to_pip(said, why):
+    with pytest.raises(NotPinnedError, match=re.escape(why)):
+        check_metadata(A, said, "3.11.2")
+
+
+def test_a_source_distribution_without_metadata_is_built_to_be_judged():
+    check_metadata({**A, "url": "https://h.invalid/a_b-1.0.tar.gz"}, [], "3.11.2")
+
+
+def texts(*values):
+    """A MessagePack array of texts, nil and arrays, each in another of the formats of texts."""
+    parts = []
+    for number, value in enumerate(values):
+        content = value.encode() if isinstance(value, str) else b""
+        width = 1 << number % 3
+        parts.append(
+            b"\xc0" if value is None
+            else texts(*value) if isinstance(value, list)
+            else bytes([0xA0 | len(content)]) + content if number == 5
+            else bytes([0xD9 + number % 3]) + len(content).to_bytes(width, "big") + content
+        )  # fmt: skip
+    return b"\xdc" + len(values).to_bytes(2, "big") + b"".join(parts)
+
+
+def test_what_uv_keeps_of_wheels_and_sources(tmp_path):
+    for path, content in {
+        "wheels-v8/index/00/pa/1.0-py3-none-any.msgpack": b"\x96\xa2pa\xa11\x91\xa4pb>1\xc0\x90\xc2rest",
+        "wheels-v8/pypi/pb/2-1-cp39-abi3-any.msgpack": texts("pb", "2", ["x", "y"], ">=3,<4", [], "more"),
+        "sdists-v11/pypi/pc/3/kW/src/PKG-INFO": b"Name: pc\r\nVERSION: 3\r\nRequires-Python:  <3 \r\n\r\nName: no\r\n",
+        "sdists-v11/pypi/pd/3/kW/src/tests/src/PKG-INFO": b"Name: pd\n",
+        "simple-v28/pypi/pa.rkyv": b"?",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(content)
+    assert sorted(read_cache(str(tmp_path))) == [
+        ["pa", "1.0", "pa", "1", ""], ["pb", "2", "pb", "2", ">=3,<4"], ["pc", "3", "pc", "3", "<3"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x94", b"\x93\xa1a\xa11\x90", b"\x94\xa5a", b"\x94\x01\xa11\x90\xc0", b"\x94\xc0\xa11\x90\xc0", b"\x94\xa1\xff\xa11\x90\xc0"]
+)  # fmt: skip
+def test_another_format_of_uvs_cache_is_no_answer(tmp_path, content):
+    (tmp_path / "wheels-v9/pypi/pa").mkdir(parents=True)
+    (tmp_path / "wheels-v9/pypi/pa/1-py3-none-any.msgpack").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\w"):
+        read_cache(str(tmp_path))
+
+
 # ---- the kinds -----------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +272,8 @@ def request(options, **more):
 
 def answer(*texts, **more):
     pip = package("pip", "pip-26-py3-none-any.whl", version="26").replace("a" * 64, "b" * 64)
-    return {"info": INFO, "calls": [*texts], "pip": pip, **more}
+    said = [[name, "1", name, "1", ""] for name in ("a", "c")]
+    return {"info": INFO, "calls": [*texts], "pip": pip, "said": [*said, ["pip", "26", "pip", "26", ">=3.9"]], **more}
 
 
 def test_the_lock_says_that_uv_chose(tmp_path):
@@ -245,7 +318,7 @@ def test_pip_resolves_what_uv_is_not_asked(options):
 @pytest.mark.parametrize("failure", ["status", "extends"])
 def test_what_uv_cannot_resolve_pip_answers(failure):
     files = [{"name": "a", "version": "1", "url": "https://h.invalid/a-1-py3-none-any.whl", "sha256": "a", "size": 5}]
-    extends = {"info": {**INFO, "extends": True}, "reason": "the environment extends another one"}
+    extends = {"info": {**INFO, "extends": True}, "said": [], "reason": "the environment extends another one"}
     answers = [{"files": files}] if failure == "status" else [extends, {"files": files}]
     site = Site(*answers, status=int(failure == "status"))
     pins = Pip().resolve(request(["a"]), site)

@@ -52,6 +52,7 @@ test_config             What tox's and pytest's configuration says that tests ne
 test_output             What pytest and unittest print about their tests
 uv_config               pip's configuration of the host -> variables of uv
 uv_lock                 uv.lock -> LockFile
+uv_metadata             Runs in containers: what the packages that uv chose say of themselves
 uv_resolver             Requirement lines -> pins, by uv where it can
 uv_wheels               The uv that resolves and installs
 versions                Versions from version control, for builds

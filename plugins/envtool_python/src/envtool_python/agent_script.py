@@ -40,13 +40,19 @@ def inside_binds() -> tuple[api.Bind, ...]:
 
 
 def uv_binds() -> tuple[api.Bind, ...]:
-    """Returns the binds of with_uv.py and its modules, for `uv_command`."""
+    """Returns the binds of with_uv.py and its modules, for `uv_command` with the mode `build`."""
+    return _uv_binds("as_pip_writes", "inside")
+
+
+def uv_resolving_binds() -> tuple[api.Bind, ...]:
+    """Returns the binds of with_uv.py and its modules, for `uv_command` with every other mode."""
+    return _uv_binds("as_pip_writes", "inside", "uv_metadata")
+
+
+def _uv_binds(*modules: str) -> tuple[api.Bind, ...]:
     directory = posixpath.dirname(__file__)
     return (
         *inside_binds(),
         api.Bind(source=f"{directory}/with_uv.py", target=WITH_UV),
-        *(
-            api.Bind(source=f"{directory}/{name}.py", target=f"{TOOLS}/envtool_python/{name}.py")
-            for name in ("as_pip_writes", "inside")
-        ),
+        *(api.Bind(source=f"{directory}/{name}.py", target=f"{TOOLS}/envtool_python/{name}.py") for name in modules),
     )

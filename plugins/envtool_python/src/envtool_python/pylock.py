@@ -1,7 +1,8 @@
 """What uv chose: a pylock.toml (PEP 751) -> entries of pins. Pure.
 
 uv lists every wheel of a version that may run here; the one whose tags come first (PEP 425, PEP 600) is pinned, as pip
-chooses. Only files with a URL and a sha256 of the index can be pinned: anything else is left to pip.
+chooses. uv ignores upper bounds of `Requires-Python`, and believes file names: a choice that pip would refuse is left
+to pip, and so is one without a URL and a sha256 of the index.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.pip_config import file_name
+from envtool_python.python_versions import fits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from packaging.tags import Tag
 
@@ -63,6 +65,25 @@ def _entry(package: Mapping[str, Any], ranks: Mapping[Tag, int]) -> Entry:
         "size": int(file.get("size", 0)),
         "direct": False,
     }
+
+
+def check_metadata(entry: Entry, said: Sequence[Sequence[str]], python: str) -> None:
+    """Raises NotPinnedError if pip would refuse this choice of uv's: the package says that it is another one, or is not
+    for this Python. `said` has what with_uv.py reports; a wheel that is not in it cannot be judged."""
+    from packaging.utils import canonicalize_name, canonicalize_version
+
+    def identity(name: str, version: str) -> tuple[str, str]:
+        return canonicalize_name(name), canonicalize_version(version)
+
+    chosen = identity(entry["name"], entry["version"])
+    records = [record for record in said if identity(record[0], record[1]) == chosen]
+    if not records and entry["url"].endswith(".whl"):
+        raise NotPinnedError(f"uv has kept no metadata of {entry['name']} {entry['version']}")
+    for _, _, name, version, requires_python in records:
+        if identity(name, version) != chosen:
+            raise NotPinnedError(f"{entry['name']} {entry['version']} says that it is {name} {version}")
+        if not fits(requires_python, python):
+            raise NotPinnedError(f"{entry['name']} {entry['version']} is for Python {requires_python}, not {python}")
 
 
 def tags_of(info: Mapping[str, Any]) -> list[Tag]:

@@ -10,10 +10,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
-from envtool_python.agent_script import TOOLS, uv_binds, uv_command
+from envtool_python.agent_script import TOOLS, uv_command, uv_resolving_binds
 from envtool_python.pins import Entry
 from envtool_python.pip_config import PipConfig, file_name, last_words, read_index
-from envtool_python.pylock import NotPinnedError, entries_of
+from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
 from envtool_python.resolver import Resolver, make_fetch
 from envtool_python.simple_index import with_replacement_index
 from envtool_python.uv_config import uv_variables
@@ -64,6 +64,7 @@ class UvResolver(Resolver):
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}
         self.info: dict[str, Any] = {}
+        self._said: list[list[str]] = []
         entry = uv_entry(site.arch)
         if entry is None:
             raise LeftToPipError(f"there is no uv for {site.arch}")
@@ -94,7 +95,7 @@ class UvResolver(Resolver):
         completed = self.site.run(
             uv_command(self.python, mode, {**document, "uv": self.uv_bind.target, "venv": self.venv, "pips": known}),
             env=uv_variables(self.index),
-            binds=(*uv_binds(), *self.index.binds, self.uv_bind, *{*pips.values()}, *binds),
+            binds=(*uv_resolving_binds(), *self.index.binds, self.uv_bind, *{*pips.values()}, *binds),
             network=True,
         )
         if completed.status != 0:
@@ -103,6 +104,7 @@ class UvResolver(Resolver):
         self.info = answer["info"]
         if reason := answer.get("reason"):
             raise LeftToPipError(reason)
+        self._said = answer["said"]
         version = ".".join(str(self.info["version"]).split(".")[:2])
         if answer["pip"]:
             (self._pips[version],) = self._entries(answer["pip"])
@@ -111,9 +113,12 @@ class UvResolver(Resolver):
 
     def _entries(self, text: str) -> list[Entry]:
         try:
-            return entries_of(text, self.info) if text else []
+            entries = entries_of(text, self.info) if text else []
+            for entry in entries:
+                check_metadata(entry, self._said, str(self.info["version"]))
         except NotPinnedError as error:
             raise LeftToPipError(str(error)) from None
+        return entries
 
     def packages(self, document: Mapping[str, api.Json]) -> list[int]:
         """As Resolver's."""

@@ -113,7 +113,17 @@ def resolve(document: Document) -> Document:
         answer["calls"].append(text)
         chosen += [line for line in versions(text) if name_before(line) not in names]
     answer["pip"] = finish(pip) if pip else ""
-    return answer
+    return {**answer, "said": said()}
+
+
+def said() -> list[list[str]]:
+    """What all packages that uv has looked at say of themselves: see uv_metadata.py. Raises FailedError."""
+    from envtool_python.uv_metadata import read_cache  # only where something is resolved: no build has this module
+
+    try:
+        return read_cache(WORK + "/uv-cache")
+    except ValueError as error:
+        raise inside.FailedError(f"uv's cache has another format: {error}") from None
 
 
 def start_pip(document: Document, env: Env) -> subprocess.Popen[str] | None:
@@ -173,7 +183,7 @@ def needs(document: Document) -> Document:
             text = finish(start("more", lines + more, [], env))
         answer["needs"].append(text)
     answer["pip"] = finish(pip) if pip else ""
-    return answer
+    return {**answer, "said": said()}
 
 
 def declares_all(root: str, system: Document) -> bool:

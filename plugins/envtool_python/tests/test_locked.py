@@ -301,6 +301,8 @@ def test_a_place_without_a_hash_is_refused_by_name_and_asked_of_no_index(source,
 
 def test_the_url_of_an_archive_is_fetched_from_there_by_its_hash():
     text = lock(("pa", USUAL, "a")).replace(f'registry = "{USUAL}"', 'url = "https://h.invalid/pa-1-py3-none-any.whl"')
+    pins, site = resolve(text, {}, "pa", sources={"pa": "https://h.invalid/pa-1-py3-none-any.whl"})
+    assert site.documents == [], "the lock knows its hash"
     pins, site = resolve(text, {}, "pa")
     (file,) = [file for file in pins["files"] if file["name"] == "pa"]
     assert (file["url"], file["sha256"]) == ("https://h.invalid/pa-1-py3-none-any.whl", "a" * 64)
@@ -413,3 +415,24 @@ def test_a_member_of_the_workspace_is_asked_of_no_index_and_what_it_requires_is_
     assert installed(pins) == {"pb": ("1", "b")}
     assert {url.rsplit("/", 2)[1] for url in site.asked} == {"pb"}
     assert site.documents == []
+
+
+def repository(*more):
+    """A uv.lock in which `pb` requires `pa`, which comes from a repository."""
+    text = lock(("pb", USUAL, "b", "pa"), *more)
+    return text + '[[package]]\nname = "pa"\nversion = "1"\nsource = { git = "https://h.invalid/pa#0123" }\n'
+
+
+def test_what_the_spec_says_of_a_source_stands_above_the_lock():
+    files = {"uv.lock": repository(), "packages/pa/pyproject.toml": '[project]\nname = "pa"\nversion = "1"\n'}
+    options = {"packages": ["pb"], "sources": {"pa": "packages/pa"}, "locked": {"file": "uv.lock"}}
+    site = Site(files, PAGES)
+    assert installed(Pip().resolve(request(options, *files), site)) == {"pb": ("1", "b")}
+    assert {url.rsplit("/", 2)[1] for url in site.asked} == {"pb"}
+    for value, constraints in (
+        ("index", ["pb==1"]),
+        ("https://h.invalid/pa-2.tar.gz", ["pb==1", "pa @ https://h.invalid/pa-2.tar.gz"]),
+    ):
+        pins, site = resolve(repository(), PAGES, "pb", answers=[answer(("pa", "2", "a"))], sources={"pa": value})
+        assert installed(pins) == {"pb": ("1", "b"), "pa": ("2", "a")}
+        assert (site.documents[0]["calls"], site.documents[0]["constraints"]) == ([["pa"]], constraints)

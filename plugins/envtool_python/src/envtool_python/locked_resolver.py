@@ -90,6 +90,7 @@ class _Locked:
         self.resolver = resolver
         self.options = options
         self.lock = lock
+        self._own = {package.name for package in lock.packages if _is_own(package)}
         self.sources: dict[str, str] = {normal(name): value for name, value in options.get("sources", {}).items()}
 
     def install(self, document: Mapping[str, Any]) -> list[int]:
@@ -102,6 +103,8 @@ class _Locked:
         if any(name_of(line) in selection.packages for line in beside):
             raise _ConflictError
         rest = [[line for line in call if line in beside] for call in document["calls"]]
+        known = {name_of(line) for line in beside} | self._own
+        rest.append(sorted(selection.apart - known))
         calls = [call for call in rest if call]
         try:
             ranks = {tag: rank for rank, tag in enumerate(tags_of(self.resolver.info))}
@@ -113,8 +116,13 @@ class _Locked:
 
     def _select(self, lines: Iterable[str]) -> Selection:
         locked = self.options["locked"]
-        own = {package.name for package in self.lock.packages if _is_own(package)}
-        apart = own | {name for name, value in self.sources.items() if value != INDEX and not is_directory(value)}
+        bound = {package.name for package in self.lock.packages if package.source == "index"}
+        urls = {package.name: package.location for package in self.lock.packages if package.source == "url"}
+        apart = self._own | {
+            name
+            for name, value in self.sources.items()
+            if not is_directory(value) and (value != INDEX or name not in bound) and urls.get(name) != value
+        }
         selector = Selector(
             self.lock,
             marker_environment(self.resolver.info),
@@ -178,14 +186,15 @@ class _Locked:
         hash, or from an index where this machine's pip does not look."""
         packages = []
         for package in selection.packages.values():
-            source = self.sources.get(package.name, "")
+            source = self.sources.get(package.name, INDEX)
+            if is_directory(source):
+                continue  # a layer of its own installs it
             if package.source == "directory":
-                if not source:
-                    self._refuse(package, f"the directory {package.location}", "DIRECTORY")
+                self._refuse(package, f"the directory {package.location}", "DIRECTORY")
             elif package.source in ("repository", "archive"):
                 kind = "repository" if package.source == "repository" else "archive"
                 self._refuse(package, f"the {kind} {strip_credentials(package.location)}", "ARCHIVE")
-            elif package.source == "index" and source != INDEX and not is_usual_index(
+            elif package.source == "index" and package.name not in self.sources and not is_usual_index(
                 package.location, self.resolver.index, self.options.get("index", "")
             ):  # fmt: skip
                 location = strip_credentials(package.location)

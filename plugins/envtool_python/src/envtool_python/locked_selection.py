@@ -34,10 +34,12 @@ class ContradictoryLockError(ValueError):
 
 @dataclass(kw_only=True)
 class Selection:
-    """The locked packages that an environment installs, by name, and the lines that the lock does not satisfy."""
+    """The locked packages that an environment installs, by name, the lines that the lock does not satisfy, and the
+    names that locked packages require and that do not come from the lock."""
 
     packages: dict[str, LockedRelease] = field(default_factory=dict)
     beside: list[str] = field(default_factory=list)
+    apart: set[str] = field(default_factory=set)
 
 
 def marker_environment(info: Mapping[str, Any]) -> dict[str, str]:
@@ -131,6 +133,7 @@ class Selector:
                 if not self.holds(edge.marker, package.line):
                     continue
                 if edge.name in self.apart:
+                    selection.apart.add(edge.name)
                     continue
                 required = self._find(edge, selection)
                 if required is None:

@@ -90,6 +90,16 @@ def around(request: CommandRequest) -> str:
     )
 
 
+def other_tools_file(request: CommandRequest) -> str:
+    """The first file of another tool that `init --from` takes over, for a hint where nothing else is known; "" without
+    one."""
+    files = ProjectFiles(os.path.abspath(request.directory))
+    workflows = [path for ending in ("yml", "yaml") for path in files.glob(f".github/workflows/*.{ending}")]
+    tests = sorted(workflows, key=lambda path: not re.search(r"test|ci\b|build", posixpath.basename(path)))
+    others = (".devcontainer/devcontainer.json", ".devcontainer.json", "Dockerfile")
+    return next((path for path in ("tox.ini", "noxfile.py", *tests, *others) if files.read(path) is not None), "")
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectWithTexts:
     """A project with more files in it than are on the disk."""

@@ -35,7 +35,8 @@ envtool init --from tox.ini
     "source",
     metavar="FILE",
     default="",
-    help="Take over the file of another tool: tox.ini, noxfile.py, Dockerfile, compose.yaml or a workflow of GitHub.",
+    help="Take over the file of another tool: tox.ini, noxfile.py, Dockerfile, compose.yaml, devcontainer.json or a "
+    "workflow of GitHub.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, test: str, source: str) -> None:
@@ -61,7 +62,7 @@ def command(ctx: click.Context, /, test: str, source: str) -> None:
     valid, invalid = _split_valid(request, starter.detect(request), test)
     texts = render_spec_files(valid, test)
     if not texts:
-        raise _nothing_found_error((*valid, *invalid), settings.again())
+        raise _nothing_found_error((*valid, *invalid), settings.again(), starter.other_tools_file(request))
     try:
         starter.check(request, texts)
     except SpecError as error:
@@ -146,9 +147,10 @@ def _exists_error(path: str) -> UsageError:
     return UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it")
 
 
-def _nothing_found_error(detections: Sequence[Detection], again: str) -> UsageError:
-    """The error where nothing is written: what was detected, and what to type."""
+def _nothing_found_error(detections: Sequence[Detection], again: str, other: str) -> UsageError:
+    """The error where nothing is written: what was detected, and what to type. `other` is a file of another tool."""
     listed = "".join(f"\n  {detection.language}: {detection.reason}" for detection in detections)
     message = f"found nothing here whose tests I know how to run{':' if listed else ''}{listed}"
     hint = f"write the test command: `{again} init --test 'make check'`"
+    hint += f"; or take over what {other} says: `{again} init --from {shlex.quote(other)}`" if other else ""
     return UsageError(message, code="usage.unknown", hint=hint)

@@ -277,6 +277,19 @@ def test_envs_that_differ_in_more_than_layers_are_not_joined():
     assert "differ in `base`" in other.reason
 
 
+@pytest.mark.parametrize(
+    ("files", "other"),
+    [
+        ({".github/workflows/lint.yml": "", ".github/workflows/tests.yml": ""}, ".github/workflows/tests.yml"),
+        ({".devcontainer/devcontainer.json": "{}"}, ".devcontainer/devcontainer.json"),
+    ],
+)
+def test_where_nothing_is_known_it_names_what_another_tool_has(init, files, other):
+    status, said, _ = init(files)
+    assert status == 2
+    assert f"or take over what {other} says: `envtool init --from {other}`" in said
+
+
 def test_in_the_directory_of_one_it_says_where_to_type_it(init, tmp_path):
     status, said, _ = init(NEEDS, "-C", "packages/b")
     assert status == 2

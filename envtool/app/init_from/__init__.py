@@ -2,6 +2,7 @@
 something else here, or nothing. Nothing of the project is executed. Compose files are read by `app.compose`.
 
 debian_pythons    which Debian release has which Python
+devcontainer_env  a devcontainer.json as an env
 dockerfile_env    a Dockerfile as the base of an env
 ini_lines         reads an ini file as configparser does, with the line of each value
 install_words     the words of `pip install` as requirements, files of them, and extras of the project

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Project, str, str], tuple[list[TakenEnv], list[Note]]]
 
-FORMATS = "tox.ini, noxfile.py, Dockerfile, compose.yaml and .github/workflows/*.yml"
+FORMATS = "tox.ini, noxfile.py, Dockerfile, compose.yaml, devcontainer.json and .github/workflows/*.yml"
 _DOCKERFILE = re.compile(r"(?:Docker|Container)file(?:[.-][\w.-]+)?|[\w.-]+\.(?:Docker|docker|Container|container)file")
 _COMPOSE = re.compile(r"(?:.*[.-])?compose(?:[.-].*)?\.ya?ml")
 
@@ -67,6 +67,10 @@ def _reader(path: str) -> Reader | None:
     directory, name = posixpath.split(path)
     if directory == ".github/workflows" and name.endswith((".yml", ".yaml")):
         return workflow.take_workflow
+    if name in ("devcontainer.json", ".devcontainer.json"):
+        from envtool.app.init_from.devcontainer_env import take_devcontainer
+
+        return take_devcontainer
     if _DOCKERFILE.fullmatch(name):
         return dockerfile_env.take_dockerfile
     if name == "tox.ini":

@@ -298,6 +298,27 @@ def _language_keys(languages: Mapping[str, Mapping[str, str]], needs: JobNeeds, 
     return keys
 
 
+def install_keys(project: Project, needs: JobNeeds) -> dict[str, Json]:
+    """Returns the layers of what commands install, on a base that has its own interpreters. Raises CannotTakeError."""
+    keys: dict[str, Json] = {}
+    languages: dict[str, dict[str, str]] = {}
+    if needs.is_python:
+        keys, _ = stack_keys(project, needs.installed, "3", (), "devcontainer.json")
+        del keys["base"]
+        languages |= {"python": {}} if "language" in keys else {}
+        layers = keys.get("layers")
+        if isinstance(layers, list):  # the base has its own Python
+            keys["layers"] = [layer for layer in layers if not (isinstance(layer, dict) and "apt" in layer)]
+    languages |= needs.languages
+    entries: list[Json] = [{name: {**own}} if own else name for name, own in languages.items()]
+    if entries:
+        keys["language"] = entries[0] if len(entries) == 1 and isinstance(entries[0], str) else entries
+    if needs.packages:
+        more = keys.get("layers")
+        keys["layers"] = [{"apt": [*dict.fromkeys(needs.packages)]}, *(more if isinstance(more, list) else [])]
+    return keys
+
+
 def _packages(needs: JobNeeds, languages: Mapping[str, object], tools: Toolchains) -> list[str]:
     """Returns the packages of Debian with the programs that the commands start, and those that the job installs."""
     packages = [*needs.packages]

@@ -33,4 +33,5 @@ team_cache       shows the team cache, and creates signing keys: `cache`
 up               starts services, or changes those that run: `up`
 verify_builds    builds layers and outputs twice and compares them: `verify`
 why              explains why bases, layers and tasks are cached or not: `why`
+writable_env     the checkout that a command of `exec` or `shell` writes to: `--writable`
 """

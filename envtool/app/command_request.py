@@ -32,6 +32,7 @@ class CommandRequest:
     offline: bool = False
     expect_cached: bool = False
     limits: tuple[str, ...] = ()  # `--limit NAME=VALUE`, over those of the spec
+    writable: bool = False  # a command of `exec` or `shell` writes to the checkout itself
     learn_network: bool = False  # everything may be connected to, and the run says what was
     reports: tuple[str, ...] = ()  # paths of files that this run writes: JUnit, provenance
     allow_secret: tuple[str, ...] = ()  # what the caller allows the project to have of this machine: see permissions.py

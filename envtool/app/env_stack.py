@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from envtool.app import all_problems
@@ -90,7 +90,7 @@ def execute(
         scheduler, stack = _build_stack(project, selected, runs=True)
         services = _build_services(selected, scheduler, context)
         requests = services.requests(context)
-        git_mounts = exits.enter_context(task_git.provide_git(context))
+        git_mounts = fast_plan.NO_GIT if request.writable else exits.enter_context(task_git.provide_git(context))
         scratch = exits.enter_context(task_container.scratch_for(selected, context))
         group = place = None
         if pod is not None:
@@ -99,6 +99,7 @@ def execute(
         prepared_plan = fast_plan.prepare_exec_plan(
             selected, stack, project.spec, project.files, context, scratch=scratch, git=git_mounts,
             keep=not (request.leaves_lock or request.limits), services=requests, place=place,
+            writable_but=exits.enter_context(_writable(project)) if request.writable else None,
         )  # fmt: skip
         # from this event on the command has the terminal
         emit(Started(id="command", subject="task", name="exec", env=env, time=time.time()))
@@ -116,6 +117,12 @@ def execute(
         if group and not group.interrupted:
             group.check()
         return status
+
+
+def _writable(project: OpenProject) -> AbstractContextManager[tuple[tuple[str, int, int], ...]]:
+    from envtool.app import writable_env
+
+    return writable_env.open_checkout(project)
 
 
 def _note_running_services(project: OpenProject, env: Env, emit: Emit) -> None:

@@ -62,6 +62,14 @@ def one_off_options(function: Function) -> Function:
     return function
 
 
+def writable_option(function: Function) -> Function:
+    """Add the option by which a command writes to the checkout."""
+    return click.option(
+        "--writable", is_flag=True,
+        help="Write to the checkout itself, but not to what git and envtool obey. Nothing of it is hidden then.",
+    )(function)  # fmt: skip
+
+
 def _option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     return click.option(*names, expose_value=False, callback=_keep, **attributes)
 
@@ -82,6 +90,8 @@ def read_target(ctx: click.Context, env: str | None) -> Target | None:
         if env is None:
             raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
         return Target(settings, env)
+    if ctx.params.get("writable"):
+        raise UsageError("`--base` has no checkout for `--writable`", code="usage.contradiction")
     if settings.directory != "." or settings.file:
         message = f"`--base` needs no project, and `{'-f' if settings.file else '-C'}` names one"
         raise UsageError(message, code="usage.contradiction")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.command_target import errors_of, one_off_options, read_target
+from envtool.cli.command_target import errors_of, one_off_options, read_target, writable_option
 from envtool.cli.common_options import (
     Verb,
     command_options,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from envtool.cli.common_options import Settings
-    from envtool.cli.option_values import CommandOptions
+    from envtool.cli.option_values import WritableOptions
 
 EXAMPLES = """
 envtool exec unit -- python -m pytest -x
@@ -58,6 +58,7 @@ envtool exec --base debian:trixie --with 'apt: [jq]' -- jq --version
     help="First throw away what this service, which `envtool up` runs, has written: it starts anew on its prepared "
     "state. A command may follow, in ENV or beside a service: `--fresh db --service db -- psql`.",
 )
+@writable_option
 @one_off_options
 @command_options
 @click.pass_context
@@ -68,13 +69,14 @@ def command(
     words: tuple[str, ...],
     service: str | None,
     fresh: tuple[str, ...],
-    **options: Unpack[CommandOptions],
+    **options: Unpack[WritableOptions],
 ) -> int:
     """Run a command in an env, in a throw-away container, and end with its exit status.
 
     Standard output has only the output of the command, byte for byte; messages of envtool go to standard error. With
     `-vv` they have a line for each operation that makes the container. With `--service` the command runs beside the
-    service, in its container, as its user.
+    service, in its container, as its user. What the command writes is discarded when it ends, but for the checkout
+    with `--writable`.
     """
     argv = words + tuple(ctx.obj)
     if fresh:
@@ -87,6 +89,9 @@ def command(
         if options["learn_network"]:
             message = "`--learn-network` and `--service` contradict each other: a service that runs keeps its network"
             raise UsageError(message, code="usage.contradiction", hint="give an env in place of the service")
+        if options["writable"]:
+            message = "`--writable` and `--service` contradict each other: the service's container is made already"
+            raise UsageError(message, code="usage.contradiction", hint="`envtool up --writable` makes it so")
         if options["limits"]:
             message = "`--limit` and `--service` contradict each other: the command is in the service's container"
             raise UsageError(message, code="usage.contradiction", hint="the service's own `limits:` hold for both")

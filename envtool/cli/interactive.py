@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from envtool.cli.common_options import Settings
-    from envtool.cli.option_values import CommandOptions
+    from envtool.cli.option_values import WritableOptions
 
 POLL_SECONDS = 0.05  # how often it looks whether the run was cancelled
 
 
-def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[CommandOptions]) -> int:
+def run_interactively(settings: Settings, env: str, argv: tuple[str, ...], **options: Unpack[WritableOptions]) -> int:
     """Run a command in an env; returns its exit status. `options` are further fields of CommandRequest. Raises
     EnvtoolError."""
     from envtool.app import env_stack

@@ -20,6 +20,12 @@ class CommandOptions(ResolveOptions):
     limits: tuple[str, ...]
 
 
+class WritableOptions(CommandOptions):
+    """The values of the options of `exec` and `shell`."""
+
+    writable: bool
+
+
 class RunOptions(CommandOptions):
     """The values of run_options, but for the reports."""
 
@@ -45,4 +51,5 @@ class RequestOptions(TypedDict, total=False):
     expect_cached: bool
     learn_network: bool
     limits: tuple[str, ...]
+    writable: bool
     reports: tuple[str, ...]

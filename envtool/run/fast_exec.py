@@ -186,7 +186,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     if running and running[""].repository.directory != plan["git"]:
         raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
-    program["hidden"] = ignored
+    program["hidden"] = () if plan.get("writable") else ignored
     step = dict(program["steps"][0])
     step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)

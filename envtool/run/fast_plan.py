@@ -38,6 +38,7 @@ from envtool.services.service_container import ServiceProject
 from envtool.store import layers, locks
 
 if TYPE_CHECKING:
+    from envtool.project.git import Repository
     from envtool.services.pod_place import PodPlace
     from envtool.services.service_request import ServiceRequest
 
@@ -58,13 +59,15 @@ def prepare_exec_plan(
     keep: bool = True,
     services: tuple[ServiceRequest, ...] = (),
     place: PodPlace | None = None,
+    writable_but: tuple[tuple[str, int, int], ...] | None = None,
 ) -> dict[str, Any]:
     """Returns the plan of an env whose stack is built, for `fast_exec.launch`. Stores it for the next call if `keep` is
     set, unless the env needs a copy of a git directory, host access that was allowed on this command line, the network,
-    a pod, or scratch space on disk. `services` run beside the command, and `place` is its place in their pod."""
+    a pod, scratch space on disk, or a writable checkout. `services` run beside the command, and `place` is its place in
+    their pod. With `writable_but` it writes to the checkout, but for these paths."""
     spec_path, outside, in_pod = plan_spec_path(spec), env.has_outside, task_services.needs_pod(env)
     request = task_container.make_request(env, stack, {}, arch=context.arch, services=services)
-    project = ServiceProject(root=context.root, hidden=git.hidden, binds=git.binds, peeks=git.peeks)
+    project = ServiceProject(context.root, git.hidden, git.binds, git.peeks, writable_but=writable_but)
     program = task_container.make_program(
         request, stack, project=project, scratch=scratch, allowed=context.allowed, place=place
     )
@@ -89,23 +92,29 @@ def prepare_exec_plan(
         "locks": tuple(locks.lock_path(context.store, layers.layer_lock_name(made.layer.key)) for made in stack.layers),
     }
     watched = {file.path: tuple(file.state) for file in files.seen()}
-    # the files that say whether a git directory outside the project is its own (repository.has_external_git)
-    is_external = repository is not None and repository.directory != os.path.join(real_path(context.root), ".git")
-    link_files = (f"{repository.common}/config", f"{repository.directory}/gitdir") if repository and is_external else ()
-    decided = (*decisive_paths(stack, spec, context), *_module_paths(context))
-    for path in (*decided, fast_exec.permissions_path(), *userns.MAP_FILES, *link_files):
+    decided = (*decisive_paths(stack, spec, context), *_module_paths(context), *_link_files(repository, context.root))
+    for path in (*decided, fast_exec.permissions_path(), *userns.MAP_FILES):
         watched.setdefault(path, fast_exec.stat_signature(path))
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    is_plain = not (scratch or git.binds or outside or context.allowed.said or in_pod)
+    is_plain = not (scratch or git.binds or outside or context.allowed.said or in_pod or writable_but is not None)
     if keep and is_plain and not has_faults() and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
         )
+    plan["writable"] = writable_but is not None  # of no plan that is stored
     plan["let"] = let  # after the write: the store must not hold the values
     return plan
+
+
+def _link_files(repository: Repository | None, root: str) -> tuple[str, ...]:
+    """Returns the files that say whether a git directory outside the project is its own
+    (repository.has_external_git)."""
+    if repository is None or repository.directory == os.path.join(real_path(root), ".git"):
+        return ()
+    return (f"{repository.common}/config", f"{repository.directory}/gitdir")
 
 
 def write_test_plan(

@@ -127,7 +127,11 @@ def make_program(
         steps=tuple(ContainerStep(argv=command, cwd=request.workdir) for command in request.commands),
         binds=(*stack_binds(stack.layers), *binds, *project.binds, *(place.binds if place else ())),
         project=ProjectMount(
-            source=project.root, hidden=project.hidden, target=PROJECT, identity=project_identity(project.root)
+            source=project.root,
+            hidden=project.hidden,
+            target=PROJECT,
+            identity=project_identity(project.root),
+            writable_but=project.writable_but,
         ),
         **project_mounts([made.resolved for made in stack.layers]),
         produced=request.produced,

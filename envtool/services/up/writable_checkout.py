@@ -1,5 +1,5 @@
-"""The checkout that containers may write to (`envtool up --writable`), without the files that git and envtool obey when
-they run in it on this machine.
+"""The checkout that containers may write to (`--writable` of `up`, `exec` and `shell`), without the files that git and
+envtool obey when they run in it on this machine.
 
 Each of these files is mounted read-only over itself (container/extra_mounts.py). A container cannot write to such a
 file, rename, replace or remove it; if a directory above it is renamed, the mount moves along. But the kernel lets no
@@ -49,7 +49,7 @@ class Checkout:
         for path in sorted(self._files):
             if not os.path.lexists(os.path.join(self.root, path)):
                 raise UsageError(
-                    f"`--writable` needs `{path}`, which a service could write otherwise",
+                    f"`--writable` needs `{path}`, which a container could write otherwise",
                     code="writable-missing",
                     hint="`envtool lock` writes the lock",
                 )
@@ -98,7 +98,7 @@ class Checkout:
             raise UsageError(
                 f"`{path}` is a link, which `--writable` cannot protect",
                 code="writable-link",
-                hint="put a file or directory in its place, or start the services without `--writable`",
+                hint="put a file or directory in its place, or leave `--writable` out",
             )
         yield ProtectedPath(path, info.st_dev, info.st_ino)
         if stat.S_ISREG(info.st_mode) and os.path.basename(path).casefold() == ".git":
@@ -179,8 +179,8 @@ class CheckoutGuard:
         with self._lock:
             self._checkout.protected()
             if path := self._compare():
-                hint = "look at it before you use it here; `envtool up` starts the services again"
-                message = f"`{path}` was made or replaced while services could write to the checkout"
+                hint = "look at it before you use it here, then start it again"
+                message = f"`{path}` was made or replaced while containers could write to the checkout"
                 raise UsageError(message, code="writable-protected", hint=hint)
             return self._known
 

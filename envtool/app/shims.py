@@ -55,7 +55,7 @@ def write_shims(directory: str, found: ProjectPrograms) -> WrittenShims:
 
 def shim_text(program: EnvProgram, found: ProjectPrograms, mark: str) -> str:
     """Returns the script: it gives the program's words to `envtool exec`. A word that is a path in the checkout becomes
-    the path in the container, and a working directory in the checkout likewise."""
+    the path in the container, and so do the value of an option (`--config=PATH`) and the working directory."""
     words = [sys.executable, "-P", "-m", "envtool", "exec", "-C", found.root]  # -P: no module of the working directory
     if os.path.basename(found.spec) != discovery.SPEC:
         words += ["--file", os.path.basename(found.spec)]
@@ -75,6 +75,12 @@ while [ "$count" -gt 0 ]; do
   case $word in
     "$root") word={PROJECT} ;;
     "$root"/*) word={PROJECT}${{word#"$root"}} ;;
+    -*="$root" | -*="$root"/*)
+      value=${{word#*=}}
+      case $value in
+        "$root" | "$root"/*) word=${{word%%=*}}={PROJECT}${{value#"$root"}} ;;
+      esac
+      ;;
   esac
   set -- "$@" "$word"
   count=$((count - 1))
@@ -110,8 +116,31 @@ def _write(directory: OpenDirectory, place: str, found: ProjectPrograms, mark: s
             other = "is a shim of another project" if owners[name] else "was not written by `envtool shim`"
             hint = "choose another directory, or move the file away"
             raise UsageError(f"`{place}/{name}` {other}", code="shim-foreign", hint=hint)
-    changed = []
-    if not names and found.programs and f"{place}/".startswith(f"{found.root}/"):
+    changed: list[str] = []
+    try:
+        stale = _replace(directory, place, found, mark, owners, changed)
+    except OSError as error:
+        written = f"written before that: {', '.join(changed)}; " if changed else ""
+        raise UsageError(
+            f"shims cannot be written to `{place}`: {error.strerror or error}",
+            code="shim-write",
+            hint=f"{written}all others are as they were",
+        ) from error
+    return WrittenShims(place, found.programs, tuple(changed), tuple(stale))
+
+
+def _replace(
+    directory: OpenDirectory,
+    place: str,
+    found: ProjectPrograms,
+    mark: str,
+    owners: dict[str, str],
+    changed: list[str],
+) -> list[str]:
+    """Writes what is missing or different, and adds its name to `changed`; then removes stale shims, and returns their
+    names. `owners` are the marks of the files that are there. Raises OSError."""
+    wanted = {program.name: program for program in found.programs}
+    if not owners and found.programs and f"{place}/".startswith(f"{found.root}/"):
         # else the shims are files of the project, and each new one makes every task run again
         _write_file(directory, IGNORE, f"{_MARK}{mark}: `envtool shim` removes this file\n*\n", 0, new=True)
     for name, program in wanted.items():
@@ -122,7 +151,7 @@ def _write(directory: OpenDirectory, place: str, found: ProjectPrograms, mark: s
     stale = sorted(name for name, owner in owners.items() if owner == mark and name not in wanted and name != IGNORE)
     for name in stale:
         directory.discard(name)
-    return WrittenShims(place, found.programs, tuple(changed), tuple(stale))
+    return stale
 
 
 def _owner(directory: OpenDirectory, name: str) -> str:

@@ -344,6 +344,13 @@ def complete_limits(_ctx: click.Context, _param: click.Parameter, incomplete: st
     return [CompletionItem(f"{name}=") for name in NAMES if f"{name}=".startswith(incomplete)]
 
 
+def envs_option(help_text: str) -> Callable[[Function], Function]:
+    """The option `-e ENV`, which may be repeated."""
+    return click.option(
+        "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names, help=help_text
+    )
+
+
 def resolve_options(function: Function) -> Function:
     """Add the options that decide how layers are resolved."""
     for option in (
@@ -422,15 +429,7 @@ def run_options(function: Function) -> Function:
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: processors)."),
-        click.option(
-            "-e",
-            "--env",
-            "envs",
-            metavar="ENV",
-            multiple=True,
-            shell_complete=complete_env_names,
-            help="Only envs of this name or glob; may be repeated.",
-        ),
+        envs_option("Only envs of this name or glob; may be repeated."),
     ):
         function = option(function)
     return function

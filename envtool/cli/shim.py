@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.common_options import Verb, complete_env_names, read_settings, resolve_options
+from envtool.cli.common_options import Verb, envs_option, read_settings, resolve_options
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -25,10 +25,7 @@ envtool shim .shims -e unit python pytest
 @click.command("shim", cls=Verb, examples=EXAMPLES)
 @click.argument("place", metavar="DIR", type=click.Path())
 @click.argument("programs", nargs=-1, metavar="[PROGRAM]...")
-@click.option(
-    "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names,
-    help="Programs of this env only; may be repeated: the first that has a program counts.",
-)  # fmt: skip
+@envs_option("Programs of this env only; may be repeated: the first that has a program counts.")
 @resolve_options
 @click.pass_context
 def command(

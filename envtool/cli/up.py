@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtool.cli.common_options import (
-    Verb,
-    complete_env_names,
-    complete_service_names,
-    read_settings,
-    resolve_options,
-)
+from envtool.cli.common_options import Verb, complete_service_names, envs_option, read_settings, resolve_options
 from envtool.errors import EnvtoolError, Interrupted
 
 if TYPE_CHECKING:
@@ -37,10 +31,7 @@ envtool up --watch         restarts what sees the project when that changes
 @click.option("-d", "--detach", is_flag=True, help="Return when all are ready; they run until `envtool down`.")
 @click.option("--watch", is_flag=True, help="Restart services that see the project when its files change.")
 @click.option("--writable", is_flag=True, help="Let services that see the project write to the checkout.")
-@click.option(
-    "-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=complete_env_names,
-    help="The services as this env has them.",
-)  # fmt: skip
+@envs_option("The services as this env has them.")
 @resolve_options
 @click.pass_context
 def command(

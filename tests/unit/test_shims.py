@@ -50,7 +50,16 @@ def test_a_shim_runs_exec_on_the_checkout(tmp_path, recorder):
     assert stat.S_IMODE(os.stat(shim).st_mode) == 0o755
     start = ["-P", "-m", "envtool", "exec", "-C", found.root, "--file", "other.yaml", "unit[3.12]", "--"]
     words = ["-c", "print('a b')", "", f"{found.root}/tests/a.py", found.root, f"{found.root}x/y", "--x"]
+    words += [
+        f"--config={found.root}/a=b.toml",
+        f"-o={found.root}",
+        f"--x={found.root}x",
+        f"-I{found.root}/i",
+        f"x={found.root}",
+        f"--a=b={found.root}/c",
+    ]
     translated = ["-c", "print('a b')", "", "/project/tests/a.py", "/project", f"{found.root}x/y", "--x"]
+    translated += ["--config=/project/a=b.toml", "-o=/project", *words[-4:]]
     assert called(shim, *words, cwd=found.root) == [*start, "python", *translated]
     os.mkdir(f"{found.root}/sub dir")
     below = called(shim, "a.py", cwd=f"{found.root}/sub dir")
@@ -216,3 +225,22 @@ def test_programs_that_layers_bring(monkeypatch):
     made = [SimpleNamespace(layer=SimpleNamespace(key=key)) for key in records]
     stack = SimpleNamespace(layers=made, variables={"PATH": "/opt/venv/bin"})
     assert {*env_programs._programs_of_layers(stack)} == {"python", "pytest", "jq"}
+
+
+def test_a_full_disk_halfway_names_what_is_written(tmp_path, monkeypatch):
+    found = project(tmp_path, "a", "b", "c", "old")
+    shims.write_shims(f"{found.root}/.shims", found)
+    real = shims._write_file
+
+    def write(directory, name, *arguments, **options):
+        if name == "n2":
+            raise OSError(28, "No space left on device")
+        real(directory, name, *arguments, **options)
+
+    monkeypatch.setattr(shims, "_write_file", write)
+    changed = project(tmp_path, "a", "n1", "n2", "n3")
+    with pytest.raises(UsageError) as error:
+        shims.write_shims(f"{found.root}/.shims", changed)
+    assert error.value.message == f"shims cannot be written to `{found.root}/.shims`: No space left on device"
+    assert error.value.hint == "written before that: n1; all others are as they were"
+    assert sorted(os.listdir(f"{found.root}/.shims")) == [".gitignore", "a", "b", "c", "n1", "old"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from envtool import api, distributions, plugin_calls
+from envtool.api.env_expansion import toolchain_versions
 from envtool.distributions import GROUP, VERB_GROUP, describe_owner
 from envtool.errors import OURS, UnusablePluginError, in_words, place_of, report_fault
 from envtool.lazy_dataclass import dataclass, field
@@ -50,13 +51,6 @@ SERVICE_KEYS = frozenset({  # the core's own keys of a service
     "workdir",
 })  # fmt: skip
 RESERVED = frozenset({"limits", "needs", "path", "set"})  # keys of every layer, which no kind may have
-
-_TOOLCHAIN_VERSION: dict[str, api.Json] = {
-    "type": ["string", "null"],
-    "maxLength": 40,
-    "pattern": r"^\d+(?:\.\d+)*(?:-?[a-z]+\.?\d+)?$",
-    "errorMessage": 'a version, as in "22" or "22.12.0" (in quotes: YAML takes 1.20 for the number 1.2)',
-}
 
 K = TypeVar("K", api.Kind, api.Base)
 V = TypeVar("V")
@@ -234,24 +228,16 @@ def _collect_toolchains(
     def check(toolchain: api.Toolchain) -> str:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", toolchain.name):
             return "whose name has other characters than small letters, digits and `-`"
-        kind = layers.get(toolchain.kind)
-        return (
-            "" if isinstance(kind, api.ToolchainKind) else f"of the kind `{toolchain.kind}`, which is no ToolchainKind"
-        )
+        wanted = api.MirroredToolchainKind if toolchain.mirror else api.ToolchainKind
+        is_one = isinstance(layers.get(toolchain.kind), wanted)
+        return "" if is_one else f"of the kind `{toolchain.kind}`, which is no {wanted.__name__}"
 
     return collect(plugins, "envtool_toolchains", api.Toolchain, "toolchain", check, Offer)
 
 
 def _toolchain_key(offers: Mapping[str, Offer[api.Toolchain]], kinds: Mapping[str, api.Kind]) -> api.EnvKey:
     """Returns the key `toolchain` of envs."""
-    versions: dict[str, api.Json] = {
-        name: {
-            **_TOOLCHAIN_VERSION,
-            "description": f"The version of {name}, whole or its first numbers. Without one, the project's own files"
-            f" decide ({', '.join((*offer.value.files, *api.SHARED_VERSION_FILES))}).",
-        }
-        for name, offer in sorted(offers.items())
-    }
+    versions = toolchain_versions(offer.value for offer in offers.values())
     schema: api.Json = {
         "description": "Toolchains with their versions; the lock has each exact version with the hashes of its files."
         " In a list, and without a version, the project's own files decide.",

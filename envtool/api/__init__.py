@@ -62,7 +62,7 @@ from envtool.api.env_expansion import (
     Toolchain,
     WantedVersion,
 )
-from envtool.api.kind import TOOLCHAINS, Base, Kind, Part, Request, ToolchainKind
+from envtool.api.kind import TOOLCHAINS, Base, Kind, MirroredToolchainKind, Part, Request, ToolchainKind
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.model import (
@@ -152,6 +152,7 @@ __all__ = [
     "LineReader",
     "Looked",
     "Memory",
+    "MirroredToolchainKind",
     "Option",
     "Original",
     "OutputReader",

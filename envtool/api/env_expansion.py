@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from envtool.api.pin_schemas import WEB
 from envtool.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class Toolchain:
     raises SpecError for a file that names no version. `files` are their names, for errors. `names` are further names
     that version managers have for the toolchain, such as "nodejs": the core reads their files (api.version_choice).
     A plugin without `wants` may have `decide`, which returns the Decision of its files, or None.
+
+    `mirror` says what is on a server that the spec may name, as in `{version: "1.2", mirror: URL}`: "the manifests of
+    rustup". Then the kind is an api.MirroredToolchainKind.
     """
 
     name: str
@@ -112,6 +116,36 @@ class Toolchain:
     files: tuple[str, ...] = ()
     wants: Callable[[Project], Iterable[WantedVersion]] | None = None
     names: tuple[str, ...] = ()
+    mirror: str = ""
+
+
+_VERSION: dict[str, Json] = {
+    "type": ["string", "null"],
+    "maxLength": 40,
+    "pattern": r"^\d+(?:\.\d+)*(?:-?[a-z]+\.?\d+)?$",
+    "errorMessage": 'a version, as in "22" or "22.12.0" (in quotes: YAML takes 1.20 for the number 1.2)',
+}
+
+
+def toolchain_versions(toolchains: Iterable[Toolchain]) -> dict[str, Json]:
+    """Returns the schemas of the values that these toolchains have in `toolchain:`, by name."""
+    return {toolchain.name: _version_schema(toolchain) for toolchain in sorted(toolchains, key=lambda item: item.name)}
+
+
+def _version_schema(toolchain: Toolchain) -> Json:
+    schema: dict[str, Json] = {
+        **_VERSION,
+        "description": f"The version of {toolchain.name}, whole or its first numbers. Without one, the project's own"
+        f" files decide ({', '.join((*toolchain.files, *SHARED_VERSION_FILES))}).",
+    }
+    if not toolchain.mirror:
+        return schema
+    properties: dict[str, Json] = {
+        "version": {**_VERSION, "description": "The version, as above."},
+        "mirror": {**WEB, "description": f"The URL of a server with {toolchain.mirror}."},
+    }
+    mapping: dict[str, Json] = {"properties": properties, "required": ["mirror"], "additionalProperties": False}
+    return {**schema, "type": ["string", "null", "object"], **mapping}
 
 
 class ServiceKind:

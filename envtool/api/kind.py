@@ -233,6 +233,25 @@ class Base(Kind):
         return {}
 
 
+_TOOLCHAIN_OPTIONS: dict[str, Json] = {
+    "version": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "its version, or the first numbers of it: the newest such version is taken and locked",
+    },
+    "origin": {"type": "string", "description": "the file of the project that names the version"},
+}
+_TOOLCHAIN_SCHEMA: dict[str, Json] = {
+    "description": "What `toolchain:` adds to an env: one toolchain, pinned by hash.",
+    "examples": [{"version": "1.2"}],
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["version"],
+    "properties": _TOOLCHAIN_OPTIONS,
+}
+
+
 class ToolchainKind(Kind):
     """A toolchain in a directory of its own. Subclass it with `tool`, `title`, `sources` and `strip`; the schema of the
     options and the pins are the same for all.
@@ -243,23 +262,9 @@ class ToolchainKind(Kind):
 
     tool: ClassVar[str]  # its name in `toolchain:`
     title: ClassVar[str]  # for people: "Node.js"
+    elsewhere: ClassVar[str] = ""  # for people, where nothing can be had: where else versions are
     needs_only: ClassVar[bool] = True
-    schema: ClassVar[Json] = {
-        "description": "What `toolchain:` adds to an env: one toolchain, pinned by hash.",
-        "examples": [{"version": "1.2"}],
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["version"],
-        "properties": {
-            "version": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 200,
-                "description": "its version, or the first numbers of it: the newest such version is taken and locked",
-            },
-            "origin": {"type": "string", "description": "the file of the project that names the version"},
-        },
-    }
+    schema: ClassVar[Json] = _TOOLCHAIN_SCHEMA
     pins: ClassVar[Json] = pin_schemas.record(
         {
             "source": pin_schemas.TEXT,
@@ -281,6 +286,11 @@ class ToolchainKind(Kind):
     def sources(self) -> Sequence[ToolchainSource]:
         """Returns the sources, the best first."""
         raise NotImplementedError(self.name)
+
+    def sources_for(self, request: Request) -> Sequence[ToolchainSource]:
+        """Returns the sources for one request: those that depend on the version, the earlier pins or the mirror in it.
+        Default: `sources`."""
+        return self.sources()
 
     def accepts(self, wanted: str, version: str) -> bool:
         """Returns whether a version is one that the options want. Default: it is the same, or begins with the wanted
@@ -312,7 +322,8 @@ class ToolchainKind(Kind):
 
         wanted, origin = toolchain_options(request)
         decision = Decision(wanted=wanted, origin=origin)
-        return resolve_toolchain(self.title, self.sources(), self.accepts, decision, request.keep, site)
+        sources = self.sources_for(request)
+        return resolve_toolchain(self.title, sources, self.accepts, decision, request.keep, site, self.elsewhere)
 
     def package(self, file: str) -> tuple[str, str]:
         """See api.Kind."""
@@ -331,7 +342,7 @@ class ToolchainKind(Kind):
         """Finds the archives in the source that the pins name."""
         from envtool.api.toolchains import locate_archives
 
-        return locate_archives(self.title, self.tool, self.sources(), pins, fetches, site)
+        return locate_archives(self.title, self.tool, self.sources_for(request), pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """Where each archive goes; their hashes are in every key."""
@@ -357,6 +368,34 @@ class ToolchainKind(Kind):
         assert isinstance(pins, dict)
         origin = toolchain_options(request)[1]
         return f"{rows_of(pins)[0]['version']} from {pins['source']}{f' ({origin})' if origin else ''}"
+
+
+class MirroredToolchainKind(ToolchainKind):
+    """A toolchain that this machine or the spec names a server for. The server's URL is in no pin and no key."""
+
+    schema: ClassVar[Json] = {
+        **_TOOLCHAIN_SCHEMA,
+        "properties": {
+            **_TOOLCHAIN_OPTIONS,
+            "mirror": {**pin_schemas.WEB, "description": "the server that is asked before those of this machine"},
+        },
+    }
+
+    def mirror(self, request: Request) -> str:
+        """Returns the server that the spec names, without a slash at its end, or ""."""
+        options: Any = request.options
+        return str(options.get("mirror", "")).rstrip("/")
+
+    def wanted(self, request: Request) -> str:
+        """Returns the version that the options want."""
+        return toolchain_options(request)[0]
+
+    def earlier(self, request: Request) -> str:
+        """Returns the version of the earlier pins if it still fits, or ""."""
+        from envtool.api.toolchains import earlier_version
+
+        version = earlier_version(request.keep)
+        return version if version and self.accepts(self.wanted(request), version) else ""
 
 
 def rows_of(pins: Json) -> list[dict[str, Any]]:

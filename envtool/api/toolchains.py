@@ -65,20 +65,21 @@ def resolve_toolchain(
     decision: Decision,
     keep: Json,
     site: Site,
+    elsewhere: str = "",
 ) -> Json:
     """Returns the archives of the newest version that fits, in the first source that has one. An earlier pin that
-    fits is kept. Raises ResolveError, FetchError."""
+    fits is kept. `elsewhere` says where else versions are, for errors. Raises ResolveError, FetchError."""
     wanted = decision.wanted
-    earlier = _earlier_version(keep)
+    earlier = earlier_version(keep)
     offered: list[tuple[str, Sequence[str]]] = []
-    failed: list[str] = []
+    failed: list[tuple[str, FetchError | ResolveError]] = []
     for source in sources:
         try:
             versions = source.versions(site)
         except (FetchError, ResolveError) as error:
             if error.code == "offline":
                 raise
-            failed.append(f"{source.name} ({error.message})")
+            failed.append((source.name, error))
             continue
         fitting = [version for version in versions if accepts(wanted, version)]
         if not fitting:
@@ -86,7 +87,7 @@ def resolve_toolchain(
             continue
         version = earlier if earlier in fitting else max(fitting, key=sort_key)
         return {"source": source.name, "archives": _learn_archives(source, version, site)}
-    raise _nothing_fits(title, decision, offered, failed, site.arch)
+    raise _nothing_fits(title, decision, offered, failed, site.arch, elsewhere)
 
 
 def _learn_archives(source: ToolchainSource, version: str, site: Site) -> list[Json]:
@@ -105,8 +106,9 @@ def _nothing_fits(
     title: str,
     decision: Decision,
     offered: Sequence[tuple[str, Sequence[str]]],
-    failed: Sequence[str],
+    failed: Sequence[tuple[str, FetchError | ResolveError]],
     arch: str,
+    elsewhere: str,
 ) -> ResolveError:
     wanted, origin = decision.wanted, decision.origin
     message = f"no {title} {wanted} can be had for {arch}"
@@ -115,8 +117,12 @@ def _nothing_fits(
     for name, versions in offered:
         message += f"; {name} has {describe_versions(wanted, versions)}"
     if failed:
-        message += f"; no answer from {', '.join(failed)}"
+        answers = (f"{name} ({error.message})" for name, error in failed)
+        message += f"; no answer from {', '.join(answers)}"
     hint = "write one of these versions" if offered else "what does not answer is configured on this machine"
+    if elsewhere:
+        named = (error.hint for _, error in failed if error.hint and error.code == "toolchain-registry")
+        hint = f"{hint if offered else next(named, hint)}; {elsewhere}"
     return ResolveError(message, code="toolchain-version", hint=hint)
 
 
@@ -144,7 +150,16 @@ def added_toolchains(
     """Returns the layers for a value of `toolchain`, a mapping or a list. `decide` returns what the project's files say
     about a toolchain. Raises SpecError, UsageError."""
     wanted = value if isinstance(value, dict) else dict.fromkeys(map(str, value if isinstance(value, list) else ()))
-    return Additions(layers=tuple(_layer(env, offers[name], wanted[name], decide) for name in sorted(wanted)))
+    return Additions(layers=tuple(_layer_of(env, offers[name], wanted[name], decide) for name in sorted(wanted)))
+
+
+def _layer_of(env: EnvDraft, toolchain: Toolchain, wanted: Json, decide: Callable[[str], VersionChoice]) -> LayerDraft:
+    """Returns the layer for a version, or for a mapping of a version and a mirror."""
+    if not isinstance(wanted, dict):
+        return _layer(env, toolchain, wanted, decide)
+    layer = _layer(env, toolchain, wanted.get("version"), decide)
+    options: Any = layer.options
+    return replace(layer, options={**options, "mirror": wanted["mirror"]})
 
 
 def _layer(env: EnvDraft, toolchain: Toolchain, version: Json, decide: Callable[[str], VersionChoice]) -> LayerDraft:
@@ -168,7 +183,8 @@ def _layer(env: EnvDraft, toolchain: Toolchain, version: Json, decide: Callable[
     )
 
 
-def _earlier_version(keep: Json) -> str:
+def earlier_version(keep: Json) -> str:
+    """Returns the version that earlier pins have, or ""."""
     rows = keep.get("archives") if isinstance(keep, dict) else None
     first = rows[0] if isinstance(rows, list) and rows else None
     return str(first.get("version", "")) if isinstance(first, dict) else ""
@@ -207,4 +223,4 @@ def describe_versions(wanted: str, versions: Iterable[str]) -> str:
 
 
 def _line(version: str) -> str:
-    return version.rpartition(".")[0]
+    return version.rpartition(".")[0] or version

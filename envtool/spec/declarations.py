@@ -162,7 +162,10 @@ def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) ->
             message = f"{label} has {len(kinds)} kinds: {', '.join(f'`{k}`' for k in kinds)}"
             work.problems.add(node.key(kinds[1]), message, code="kinds", hint="make them layers of their own")
         elif not set(entries) - set(LAYER_KEYS) or not set(entries) - _all_option_keys(work) - set(LAYER_KEYS):
-            hint = work.problems.nearest_hint("", work.registry.layers)
+            from envtool.api import ToolchainKind  # which the key `toolchain` adds, and no spec writes
+
+            written = [name for name, kind in work.registry.layers.items() if not isinstance(kind, ToolchainKind)]
+            hint = work.problems.nearest_hint("", written)
             work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
         return None
     kind = work.registry.layers[kinds[0]]

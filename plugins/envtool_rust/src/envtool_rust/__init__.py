@@ -5,10 +5,11 @@ cargo_lock       Cargo.lock -> the crates and git repositories that it pins
 cargo_manifest   What Cargo.toml says about a project, and the part of it that decides versions
 crate_downloads  Where a crate's file is on this machine's registries
 installed        Which crates a stack has
-kinds            The layer kinds `cargo`, the crates of a project, and `crate`, the sources of one crate
+kinds            The layer kinds `cargo`, the crates of a project, and `crate`, the sources of one crate; toolchain
 language         `language: rust`: a project's Cargo.toml as layers, and what `envtool init` writes
 plugin           The hooks that add all of this to envtool
 resolver         The files of a project -> pins
+rust_releases    Releases of Rust on channel servers, as rustup finds them
 rust_toolchain   Where an env has its cargo and rustc from
 test_output      What cargo test and cargo nextest print about their tests
 toml_text        Values -> TOML, for files that cargo reads in containers

@@ -1,4 +1,5 @@
-"""The layer kinds `cargo`, the crates of a project as a directory source, and `crate`, the sources of one crate."""
+"""The layer kinds `cargo`, the crates of a project as a directory source, and `crate`, the sources of one crate; the
+toolchain rust."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 
 if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
     from envtool_rust.cargo_lock import LockedCrate
     from envtool_rust.resolver import RustSources
 
@@ -391,3 +393,45 @@ def _registry_hash(registry: str) -> str:
 def _options(request: api.Request) -> dict[str, Any]:
     assert isinstance(request.options, dict)
     return request.options
+
+
+# ---- the toolchain ---------------------------------------------------------------------------------------------------
+
+
+class RustToolchain(api.MirroredToolchainKind):
+    """A release of Rust: rustc, cargo, the standard library of the machine's own target, clippy and rustfmt."""
+
+    name: ClassVar[str] = "rust-toolchain"
+    tool: ClassVar[str] = "rust"
+    title: ClassVar[str] = "Rust"
+    elsewhere: ClassVar[str] = "without a toolchain, `language: rust` takes Debian's: 1.63 of bookworm, 1.85 of trixie"
+
+    def sources_for(self, request: api.Request) -> Sequence[ToolchainSource]:
+        """The channel servers."""
+        from envtool_rust.rust_releases import RustChannel
+
+        return (RustChannel(self.wanted(request), self.earlier(request), self.mirror(request)),)
+
+    def strip(self, row: Mapping[str, api.Json]) -> int:
+        """An archive has a directory with its name, and in it one for each component."""
+        return 2
+
+    def package(self, file: str) -> tuple[str, str]:
+        """As in `rust-std-1.80.1-x86_64-unknown-linux-gnu.tar.xz`."""
+        name, version = super().package(file)
+        return name, version.partition("-")[0]
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """Unpacks the components into one directory, without the lists of their installer."""
+        from envtool_rust import vendoring
+
+        recipe = super().build(request, pins)
+        finish = api.Call(function=vendoring.remove_installer, arguments=(self.directory,))
+        return replace(recipe, steps=(*recipe.steps, finish))
+
+
+TOOLCHAIN = api.Toolchain(
+    name="rust",
+    kind=RustToolchain.name,
+    mirror="the manifests and archives of rustup (RUSTUP_DIST_SERVER)",
+)

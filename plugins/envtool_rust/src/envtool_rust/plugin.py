@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from envtool import api
-from envtool_rust.kinds import COMPONENT_OPTION, OPTIONS, Cargo, Crate
+from envtool_rust.kinds import COMPONENT_OPTION, OPTIONS, TOOLCHAIN, Cargo, Crate, RustToolchain
 
 envtool_api = 1  # of docs/api-changelog.md
 
@@ -27,14 +27,20 @@ class RustLanguage(api.Language):
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`cargo` and `crate`."""
-    return [Cargo(), Crate()]
+    """`cargo` and `crate`, and what `toolchain: {rust: …}` adds."""
+    return [Cargo(), Crate(), RustToolchain()]
 
 
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: rust`."""
     return [RustLanguage()]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`rust`."""
+    return [TOOLCHAIN]
 
 
 @api.hook

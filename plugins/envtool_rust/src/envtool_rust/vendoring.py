@@ -59,3 +59,9 @@ def _replace(path: str, text: str) -> None:
         os.unlink(path)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def remove_installer(top: str) -> None:
+    """Removes the list of files that the installer of Rust's archives reads: each archive has one."""
+    if os.path.lexists(f"{top}/manifest.in"):
+        os.remove(f"{top}/manifest.in")

@@ -1,7 +1,8 @@
 """The Java plugin: the layer kind `maven`, and `language: java`.
 
 build_recorder      Serves repositories to a container without a network, and records what is asked for
-kinds               The layer kind `maven`: an offline repository; the keys of `language: java`
+jdk_releases        Releases of the JDK on servers with the interface of Adoptium
+kinds               The layer kind `maven`: an offline repository; the keys of `language: java`; toolchain
 language            `language: java`: a project's pom.xml as layers, and what `envtool init` writes
 plugin              The hooks that add all of this to envtool
 poms                What a project's pom.xml files say: modules, repositories, and what of them decides a build

@@ -1,13 +1,17 @@
-"""The layer kind `maven`: an offline repository of all that a real build and test run ask for. And `language: java`."""
+"""The layer kind `maven`: an offline repository of all that a real build and test run ask for. `language: java`. The
+toolchain java."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+
+if TYPE_CHECKING:
+    from envtool.api.toolchains import ToolchainSource
 
 REPOSITORY = "/opt/maven/repository"
 SKIPPED = ("target", ".git", "node_modules", ".envtool", "build", ".idea")
@@ -226,3 +230,45 @@ def _poms(options: Mapping[str, Any]) -> list[str]:
 def _files(pins: api.Json) -> list[dict[str, Any]]:
     assert isinstance(pins, dict)
     return pins["files"]  # type: ignore[return-value]
+
+
+# ---- the toolchain ---------------------------------------------------------------------------------------------------
+
+
+class JavaToolchain(api.MirroredToolchainKind):
+    """A JDK, whose directory is JAVA_HOME."""
+
+    name: ClassVar[str] = "java-toolchain"
+    tool: ClassVar[str] = "java"
+    title: ClassVar[str] = "Java"
+    elsewhere: ClassVar[str] = "without a toolchain, `language: java` takes Debian's JDK: 17 of bookworm, 21 of trixie"
+
+    def sources_for(self, request: api.Request) -> Sequence[ToolchainSource]:
+        """The servers."""
+        from envtool_java.jdk_releases import AdoptiumServer
+
+        return (AdoptiumServer(self.wanted(request), self.mirror(request)),)
+
+    def package(self, file: str) -> tuple[str, str]:
+        """As in `OpenJDK21U-jdk_x64_linux_hotspot_21.0.4_7.tar.gz`."""
+        import re
+
+        match = re.fullmatch(r".*?_(\d[\w.]*)\.tar\.gz", file)
+        return ("jdk", match[1]) if match else (file, "")
+
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str | None]:
+        """Also JAVA_HOME, which Maven and Gradle read."""
+        return {**super().variables(request, pins), "JAVA_HOME": self.directory}
+
+
+def decide(_project: api.Project) -> api.Decision | None:
+    """None: the files that name a release are read elsewhere."""
+    return None
+
+
+TOOLCHAIN = api.Toolchain(
+    name="java",
+    kind=JavaToolchain.name,
+    decide=decide,
+    mirror="Adoptium's interface, version 3 (ENVTOOL_ADOPTIUM_MIRROR)",
+)

@@ -1,7 +1,7 @@
 """`language: java`: a project's pom.xml as layers. Pure, except `detect`.
 
-The JDK and Maven are those of the base: Debian's, or this machine's. A pinned JDK (`toolchain:`) will be a layer in the
-place of their apt layer.
+The JDK and Maven are those of the base: Debian's, or this machine's. With `toolchain: {java: …}` the JDK is the pinned
+one, which JAVA_HOME names.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def language_layers(env: api.EnvDraft, project: api.Project, keys: tuple[str, ..
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian":
         name = _choose_name("jdk", used_names)
-        packages: api.Json = ["default-jdk-headless", "maven"]
+        packages: api.Json = ["maven"] if "java" in env.toolchains else ["default-jdk-headless", "maven"]
         drafts.append(api.LayerDraft(name=name, kind="apt", options=packages, after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
     name = _choose_name("maven-repository", used_names)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from envtool import api
-from envtool_java.kinds import JavaLanguage, Maven
+from envtool_java.kinds import TOOLCHAIN, JavaLanguage, JavaToolchain, Maven
 
 envtool_api = 1  # of docs/api-changelog.md
 
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`maven`."""
-    return [Maven()]
+    """`maven`, and what `toolchain: {java: …}` adds."""
+    return [Maven(), JavaToolchain()]
 
 
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: java`."""
     return [JavaLanguage()]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`java`."""
+    return [TOOLCHAIN]
 
 
 @api.hook

@@ -316,7 +316,9 @@ NO_PATH = {
     "pip.installer": "", "python-project.installer": "", "node-toolchain.version": "", "node-toolchain.origin": "text",
     "go-toolchain.version": "", "go-toolchain.origin": "text", "cmake-toolchain.version": "", "cmake-toolchain.origin": "text",
     "meson-toolchain.version": "", "meson-toolchain.origin": "text", "ninja-toolchain.version": "", "ninja-toolchain.origin": "text",
-    "zig-toolchain.version": "", "zig-toolchain.origin": "text",
+    "zig-toolchain.version": "", "zig-toolchain.origin": "text", "rust-toolchain.version": "", "rust-toolchain.origin": "text",
+    "rust-toolchain.mirror": "a URL", "java-toolchain.version": "", "java-toolchain.origin": "text", "java-toolchain.mirror": "a URL",
+    "python-toolchain.version": "", "python-toolchain.origin": "text", "python-toolchain.mirror": "a URL",
     "run.secrets": "names of secrets, which the caller gives: hostile/test_secrets.py",
 }  # fmt: skip
 

@@ -54,6 +54,8 @@ ALLOWED = {
     "plugins/envtool_node/src/envtool_node/manager_resolver.py": STORE + ": what was fetched",
     "plugins/envtool_node/src/envtool_node/node_releases.py": STORE + ": what was fetched",
     "plugins/envtool_node/src/envtool_node/npmrc.py": OWN,
+    "plugins/envtool_rust/src/envtool_rust/rust_releases.py": OWN + ": a manifest that rustup wrote",
+    "plugins/envtool_python/src/envtool_python/python_releases.py": OWN + ": uv.toml",
     "plugins/envtool_go/src/envtool_go/module_cache.py": CONTAINER,
     "plugins/envtool_go/src/envtool_go/go_releases.py": STORE + ": what was fetched",
     "plugins/envtool_go/src/envtool_go/module_hashes.py": STORE + ": what was fetched",

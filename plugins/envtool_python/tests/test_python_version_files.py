@@ -76,4 +76,8 @@ def test_a_mise_toml_that_is_none_says_nothing():
 
 def test_an_env_whose_python_is_not_known_or_pinned_has_no_note():
     assert note({".python-version": "3.13"}, suite="sid") == ""
-    assert note({".python-version": "3.13"}, toolchains=("python",)) == ""
+    assert layers({".python-version": "3.13"}, toolchains=("python",)) == (), (
+        "which the toolchain has, and no apt layer"
+    )
+    drafts = layers({".python-version": "3.13"}, toolchains=("python",), packages=["attrs"])
+    assert [draft.note for draft in drafts] == [""]

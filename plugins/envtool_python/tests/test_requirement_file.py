@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from envtool_python.coverage_file import COVERAGE
+from envtool_python.language import COVERAGE
 from envtool_python.requirement_file import requirements
 
 from envtool import api, testing

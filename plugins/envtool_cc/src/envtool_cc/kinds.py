@@ -220,10 +220,5 @@ class ZigToolchain(WheelToolchain):
     distribution: ClassVar[str] = "ziglang"
 
 
-def decide(_project: api.Project) -> api.Decision | None:
-    """None: no file of CMake, Meson, Ninja or Zig names an exact version."""
-    return None
-
-
 TOOLCHAIN_KINDS = (CmakeToolchain(), MesonToolchain(), NinjaToolchain(), ZigToolchain())
-TOOLCHAINS = tuple(api.Toolchain(name=kind.tool, kind=kind.name, decide=decide) for kind in TOOLCHAIN_KINDS)
+TOOLCHAINS = tuple(api.Toolchain(name=kind.tool, kind=kind.name) for kind in TOOLCHAIN_KINDS)

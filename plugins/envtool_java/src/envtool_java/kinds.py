@@ -261,14 +261,8 @@ class JavaToolchain(api.MirroredToolchainKind):
         return {**super().variables(request, pins), "JAVA_HOME": self.directory}
 
 
-def decide(_project: api.Project) -> api.Decision | None:
-    """None: the files that name a release are read elsewhere."""
-    return None
-
-
 TOOLCHAIN = api.Toolchain(
     name="java",
     kind=JavaToolchain.name,
-    decide=decide,
     mirror="Adoptium's interface, version 3 (ENVTOOL_ADOPTIUM_MIRROR)",
 )

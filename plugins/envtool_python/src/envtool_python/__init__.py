@@ -6,7 +6,6 @@ beside                  Runs in containers: files that a build writes beside the
 calls                   Runs in containers: several calls of pip for one environment
 checkout_projects       The projects of a checkout by their names
 compiling               Runs in containers: compiles .py files of installed distributions
-coverage_file           The key `coverage` of an env
 decode                  Bytes of a project's files -> text
 dependency_sources      Sources that a project names for its requirements, beside the index
 detect                  What `envtool init` writes for a Python project
@@ -15,7 +14,7 @@ find_links              `--find-links DIRECTORY` of requirement files and layers
 inside                  Runs in containers: resolves with pip, builds environments
 installed               Which Python distributions a stack has
 kinds                   The layer kinds `pip` and `python-project`
-language                `language: python`: its options, and which layers it makes
+language                `language: python`: its options, and which layers it makes; the key `coverage`
 layer_files             The project's files that a layer's options name
 layer_inputs            The project's files as a layer may read them
 lock_files              Which lock file a project has, and what of it decides an env
@@ -37,6 +36,8 @@ project_indexes         The index and the bounds that a project sets for all req
 project_layers          The layers of `language: python`, from the project's own files
 pylock                  What uv chose -> entries of pins
 pylock_toml             pylock.toml (PEP 751) -> LockFile
+python_releases         Builds of CPython as uv finds them
+python_toolchain        The toolchain python
 python_version_files    Which Python the version files of a project want
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse

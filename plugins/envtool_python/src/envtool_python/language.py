@@ -1,4 +1,5 @@
-"""`language: python`: what a test env of a Python project needs, read from the project's own files. Pure.
+"""`language: python`: what a test env of a Python project needs, read from the project's own files; the key
+`coverage`. Pure.
 
 The layers, in order:
 
@@ -12,6 +13,8 @@ project_layers makes them; it is imported for the first env of this language, si
 
 from __future__ import annotations
 
+import posixpath
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,3 +76,28 @@ class Python(api.Language):
 
             self._answers[question] = layers_of_project(env, project)
         return self._answers[question]
+
+
+# ---- `coverage`: a data file of coverage.py for each env, so that `coverage combine` finds all of them ---------------
+
+
+def add_coverage_file(env: api.EnvDraft, value: api.Json, project: api.Project) -> api.Additions:
+    """Returns the variable COVERAGE_FILE with a file that no other env has, beside the spec. Pure."""
+    del project
+    if not value:
+        return api.Additions()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env.name).strip("-.")
+    path = posixpath.normpath(posixpath.join(api.PROJECT, env.directory, f".coverage.{name}"))
+    return api.Additions(variables={"COVERAGE_FILE": path})
+
+
+COVERAGE = api.EnvKey(
+    name="coverage",
+    schema={
+        "type": "boolean",
+        "description": "Whether coverage.py writes a data file of its own for this env, `.coverage.ENV` beside the "
+        "spec (COVERAGE_FILE). With `outputs: [.coverage.*]` in the task it is copied back, and `coverage combine` "
+        "joins the files of all envs. Default: false.",
+    },
+    add=add_coverage_file,
+)

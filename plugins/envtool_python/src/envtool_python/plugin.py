@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from envtool import api
 from envtool_python.kinds import Pip, PythonProject
-from envtool_python.language import Python
+from envtool_python.language import COVERAGE, Python
+from envtool_python.python_toolchain import TOOLCHAIN, PythonToolchain
 from envtool_python.sdist import Sdist
 
 envtool_api = 1  # of docs/api-changelog.md
@@ -12,8 +13,8 @@ envtool_api = 1  # of docs/api-changelog.md
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`pip`, `python-project` and `sdist`."""
-    return [Pip(), PythonProject(), Sdist()]
+    """`pip`, `python-project` and `sdist`, and what `toolchain: {python: …}` adds."""
+    return [Pip(), PythonProject(), Sdist(), PythonToolchain()]
 
 
 @api.hook
@@ -25,9 +26,13 @@ def envtool_languages() -> list[api.Language]:
 @api.hook
 def envtool_env_keys() -> list[api.EnvKey]:
     """`coverage`."""
-    from envtool_python.coverage_file import COVERAGE
-
     return [COVERAGE]
+
+
+@api.hook
+def envtool_toolchains() -> list[api.Toolchain]:
+    """`python`."""
+    return [TOOLCHAIN]
 
 
 @api.hook

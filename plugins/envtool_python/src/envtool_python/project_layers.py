@@ -81,7 +81,11 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
     )
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and python == "python3":
-        packages = ["python3", *(["python3-dev", "build-essential"] if compiled else [])]
+        own = [] if "python" in env.toolchains else ["python3", *(["python3-dev"] if compiled else [])]
+        packages = [*own, *(["build-essential"] if compiled else [])]
+    else:
+        packages = []
+    if packages:
         drafts.append(api.LayerDraft(name=names.choose("python3"), kind="apt", options=[*packages], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
     common: dict[str, api.Json] = {"python": python} if python != "python3" else {}

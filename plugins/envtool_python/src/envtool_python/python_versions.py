@@ -94,6 +94,8 @@ def _suite(env: api.EnvDraft) -> str:
 def env_python(env: api.EnvDraft) -> tuple[int, int] | None:
     """Returns the minor version of an env's Python, or None if only starting it would tell."""
     name = str(env.options.get("python", "python3"))
+    if name == "python3" and "python" in env.toolchains:
+        return None
     if name == "python3" and env.base_kind == "debian":
         return SUITES.get(_suite(env))
     if name == "python3" and env.base_kind == "host":  # python3 is a link to python3.N: the name says the version

@@ -253,3 +253,30 @@ def test_the_language_adds_no_jdk_beside_a_toolchain():
     apt, maven = JavaLanguage().layers(replace(env, toolchains=("java",)), project)
     assert apt.options == ["maven"]
     assert "toolchain-java" in maven.needs
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "line"),
+    [
+        ("21\n", "21", 1),
+        ("# why\n21.0.4 # comment\n", "21.0.4", 2),
+        ("temurin-21.0.4+7.0.LTS\n", "21.0.4", 1),
+        ("openjdk64-17.0.2", "17.0.2", 1),
+        ("1.8\n", "8", 1),
+        ("1.8.0", "8.0", 1),
+    ],
+)
+def test_the_file_that_names_the_version(text, wanted, line):
+    (found,) = TOOLCHAIN.wants(testing.MemoryProject({".java-version": text}))
+    assert (found.wanted, found.file, found.line) == (wanted, ".java-version", line)
+    assert [*TOOLCHAIN.wants(testing.MemoryProject({}))] == []
+
+
+@pytest.mark.parametrize("text", ["", "latest", "system", "21.x", "9" * 5000, "a-" * 5000 + "21", "1.7.\n"])
+def test_files_that_name_no_version(text):
+    with pytest.raises(api.SpecError) as refused:
+        [*TOOLCHAIN.wants(testing.MemoryProject({".java-version": text}))]
+    message = refused.value.problems[0].message
+    assert message.startswith(".java-version names the Java `")
+    assert message.endswith("`, which is no version")
+    assert len(message) < 120

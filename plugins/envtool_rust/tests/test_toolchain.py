@@ -279,3 +279,48 @@ def test_the_language_adds_no_cargo_beside_a_toolchain():
     assert (
         "`components: [doc]`: `toolchain: {rust: …}` has clippy and rustfmt alone" in refused.value.problems[0].message
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "file", "line"),
+    [
+        ({"rust-toolchain": "1.80.1\n"}, "1.80.1", "rust-toolchain", 1),
+        ({"rust-toolchain": '[toolchain]\nchannel = "1.80"\n'}, "1.80", "rust-toolchain", 2),
+        ({"rust-toolchain.toml": '[toolchain]\n\nchannel = "1.80"\nprofile = "minimal"\n'}, "1.80", "rust-toolchain.toml", 3),
+        ({"rust-toolchain.toml": '[toolchain]\nchannel = "1.80.1-x86_64-unknown-linux-gnu"\n'}, "1.80.1", "rust-toolchain.toml", 2),
+        ({"rust-toolchain": "1.79\n", "rust-toolchain.toml": '[toolchain]\nchannel = "1.80"\n'}, "1.79", "rust-toolchain", 1),
+    ],
+)  # fmt: skip
+def test_the_file_that_names_the_release(files, wanted, file, line):
+    first = next(TOOLCHAIN.wants(testing.MemoryProject(files)))
+    assert (first.wanted, first.file, first.line) == (wanted, file, line)
+
+
+@pytest.mark.parametrize(
+    "text", ['[toolchain]\npath = "/opt/rust"\n', "", "toolchain = 1\n", "[toolchain]\nchannel = 1\n"]
+)
+def test_files_that_name_no_channel(text):
+    assert [*TOOLCHAIN.wants(testing.MemoryProject({"rust-toolchain.toml": text}))] == []
+    assert [*TOOLCHAIN.wants(testing.MemoryProject({}))] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"rust-toolchain": "stable\n"}, "rust-toolchain names the Rust `stable`, which is no version"),
+        (
+            {"rust-toolchain.toml": '[toolchain]\nchannel = "nightly-2024-01-01"\n'},
+            "names the Rust `nightly-2024-01-01`",
+        ),
+        ({"rust-toolchain.toml": "[toolchain"}, "rust-toolchain.toml is no TOML"),
+        ({"rust-toolchain.toml": "n = " + "9" * 5000}, "rust-toolchain.toml is no TOML"),
+        ({"rust-toolchain.toml": "n = " + "[" * 50_000}, "rust-toolchain.toml is no TOML"),
+        ({"rust-toolchain.toml": "#" * 70_000}, "rust-toolchain.toml is no TOML: it is too large"),
+        ({"rust-toolchain": "1." + "9" * 5000}, "which is no version"),
+    ],
+)
+def test_files_that_name_no_release(files, message):
+    with pytest.raises(api.SpecError) as refused:
+        [*TOOLCHAIN.wants(testing.MemoryProject(files))]
+    assert message in refused.value.problems[0].message
+    assert len(refused.value.problems[0].message) < 200

@@ -1,6 +1,7 @@
 """The Java plugin: the layer kind `maven`, and `language: java`.
 
 build_recorder      Serves repositories to a container without a network, and records what is asked for
+java_version_files  Which Java .java-version wants
 jdk_releases        Releases of the JDK on servers with the interface of Adoptium
 kinds               The layer kind `maven`: an offline repository; the keys of `language: java`; toolchain
 language            `language: java`: a project's pom.xml as layers, and what `envtool init` writes

@@ -4,7 +4,7 @@ toolchain java."""
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -261,8 +261,17 @@ class JavaToolchain(api.MirroredToolchainKind):
         return {**super().variables(request, pins), "JAVA_HOME": self.directory}
 
 
+def wants(project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields what .java-version says. Raises SpecError."""
+    from envtool_java.java_version_files import wanted_javas
+
+    return wanted_javas(project)
+
+
 TOOLCHAIN = api.Toolchain(
     name="java",
     kind=JavaToolchain.name,
+    wants=wants,
+    files=(".java-version",),
     mirror="Adoptium's interface, version 3 (ENVTOOL_ADOPTIUM_MIRROR)",
 )

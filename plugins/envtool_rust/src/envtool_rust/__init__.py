@@ -11,6 +11,7 @@ plugin           The hooks that add all of this to envtool
 resolver         The files of a project -> pins
 rust_releases    Releases of Rust on channel servers, as rustup finds them
 rust_toolchain   Where an env has its cargo and rustc from
+rust_version_files  Which Rust the files of a project want
 test_output      What cargo test and cargo nextest print about their tests
 toml_text        Values -> TOML, for files that cargo reads in containers
 vendoring        The steps of a build that run in the container, as api.Call

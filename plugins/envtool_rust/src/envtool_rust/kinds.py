@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -430,8 +430,17 @@ class RustToolchain(api.MirroredToolchainKind):
         return replace(recipe, steps=(*recipe.steps, finish))
 
 
+def wants(project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields what rust-toolchain and rust-toolchain.toml say. Raises SpecError."""
+    from envtool_rust.rust_version_files import wanted_rusts
+
+    return wanted_rusts(project)
+
+
 TOOLCHAIN = api.Toolchain(
     name="rust",
     kind=RustToolchain.name,
+    wants=wants,
+    files=("rust-toolchain", "rust-toolchain.toml"),
     mirror="the manifests and archives of rustup (RUSTUP_DIST_SERVER)",
 )

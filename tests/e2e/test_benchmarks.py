@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 TOP = Path(__file__).resolve().parents[2]
 BENCHMARKS = {path.stem: path for path in sorted(TOP.glob("benchmarks/*.py")) if not path.name.startswith("_")}
-NETWORK = {"bootstrap", "rerun"}  # a mirror, an index
+NETWORK = {"bootstrap", "rerun", "suite"}  # a mirror, an index
 OPTIONAL = ("bwrap", "crun", "podman", "buildah", "mmdebstrap", "skopeo", "docker-registry", "git")
 FIGURE = re.compile(r"^\d+(\.\d+)?(e[-+]\d+)?$")
 LIMIT = 300  # seconds until it hangs; all of them together take less than 60 on a machine with nothing else to do

@@ -110,6 +110,8 @@ _KEYS = {
     "language": "adds the layers that the project's own files ask for: `envtool plan` lists them",
     "caches": "directories that are kept from run to run: they are no part of a result",
     "sources": "requirements that are projects of this checkout, not packages of an index",
+    "extras": "those for tests, and those whose modules the test files import",
+    "toolchain": "a version that the base does not have: `envtool lock` pins the newest release of it",
     "layers": "Debian's packages of the programs that the build calls",
     "tasks": "`envtool test` runs `test`; arguments after `--` stand where `args` is",
 }

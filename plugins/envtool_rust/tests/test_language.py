@@ -115,7 +115,8 @@ def test_detection(files, task, caches):
         ({"Cargo.toml": WORKSPACE}, "names a, where there is no Cargo.toml"),
     ],
 )
-def test_what_could_not_pass_is_not_detected(files, why):
+def test_what_could_not_pass_is_not_detected(files, why, monkeypatch, tmp_path):
+    monkeypatch.setenv("RUSTUP_HOME", str(tmp_path))
     (found,) = detect(testing.MemoryProject(files))
     assert not found.tested
     assert why in found.reason
@@ -123,3 +124,12 @@ def test_what_could_not_pass_is_not_detected(files, why):
 
 def test_nothing_is_detected_where_there_is_no_package():
     assert detect(testing.MemoryProject({})) == []
+
+
+def test_a_newer_rust_is_a_toolchain_where_rustup_has_a_server(monkeypatch):
+    monkeypatch.setenv("RUSTUP_DIST_SERVER", "https://rust.invalid")
+    files = {"Cargo.toml": WORKSPACE, "a/Cargo.toml": PACKAGE + 'rust-version = "1.88.1"\n'}
+    files["b/Cargo.toml"] = PACKAGE.replace("app", "b") + 'rust-version = "1.86"\n'
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.tested
+    assert found.env["toolchain"] == {"rust": "1.88"}

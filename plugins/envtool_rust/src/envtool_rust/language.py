@@ -1,7 +1,8 @@
-"""`language: rust`: a project's Cargo.toml as layers. Pure."""
+"""`language: rust`: a project's Cargo.toml as layers. Pure, except `detect`."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ def _spec_error(env: api.EnvDraft, message: str, *, hint: str) -> api.SpecError:
 def detect(project: api.Project) -> list[api.Detection]:
     """Returns what the project's files suggest, at most one detection. Runs no code of the project."""
     from envtool_rust.cargo_manifest import CargoManifestError, find_root, parse_manifest, project_manifests
+    from envtool_rust.rust_releases import host_server
 
     text = project.read("Cargo.toml")
     if text is None:
@@ -97,9 +99,15 @@ def detect(project: api.Project) -> list[api.Detection]:
     except CargoManifestError as error:
         return [api.Detection(language="rust", reason=f"{error.file}:{error.line}: {error}")]
     env: dict[str, api.Json] = {"base": {"debian": SUITE}, "language": "rust"}
-    if too_new := next((minor for each in manifests if (minor := _minor(each)) > MINOR), 0):
-        reason = f"Cargo.toml, which wants Rust 1.{too_new}: Debian {SUITE} has 1.{MINOR}"
-        return [api.Detection(language="rust", reason=reason)]
+    wanted = max(map(_minor, manifests), default=0)
+    if wanted > MINOR:
+        if not host_server(os.environ):
+            reason = (
+                f"Cargo.toml, which wants Rust 1.{wanted}: Debian {SUITE} has 1.{MINOR}, and this machine has no"
+                f' rustup, whose server has others (`toolchain: {{rust: "1.{wanted}"}}`)'
+            )
+            return [api.Detection(language="rust", reason=reason)]
+        env["toolchain"] = {"rust": f"1.{wanted}"}
     if not any(project.glob("target/**")):
         env["caches"] = ["target"]
     task = _MEMBERS if manifest.workspace is not None and len(manifests) > 1 else TASK

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -26,18 +27,21 @@ def test_a_handler_raises_at_once_and_the_old_one_comes_back():
 
 
 @pytest.mark.parametrize("number", signals.STOP_SIGNALS)
-def test_a_signal_within_the_import_system_comes_after_it(number):
+def test_a_signal_within_the_import_system_comes_after_it(number, monkeypatch):
     """An exception between taking a module's lock and what releases it would leave the lock taken."""
-    handled = []
+    handled: list[int] = []
+    looked, sleep = threading.Event(), time.sleep
+    monkeypatch.setattr(signals.time, "sleep", lambda seconds: looked.wait(30))  # it is not sent before we have looked
     frame = type("Frame", (), {"f_code": type("Code", (), {"co_filename": "<frozen importlib._bootstrap>"})})
     old = signal.signal(number, signal.SIG_DFL)  # nohup has SIGHUP ignored
     try:
         with signals.catch_signals(handled.append):
             signal.getsignal(number)(number, frame)
             assert handled == []
+            looked.set()
             deadline = time.monotonic() + 30
             while not handled and time.monotonic() < deadline:
-                time.sleep(0.001)
+                sleep(0.001)
             assert handled == [number]
     finally:
         signal.signal(number, old)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from envtool.app.init_from.taken_spec import CannotTakeError
+from envtool.app.init_from.workflow_actions import Toolchains
 from envtool.app.init_from.workflow_expressions import Contexts, condition, evaluate, substitute
 
 NAME = ".github/workflows/ci.yml"
@@ -200,7 +201,6 @@ def test_uv_run_leaves_the_command(take):
         ),
         ("uses: actions/setup-python@v5\n  with: {python-version: '${{ steps.x }}'}", "known only on GitHub"),
         ("uses: actions/setup-node@v4\n  with: {node-version: abc}", "is no version of node"),
-        ("uses: actions/setup-java@v4\n  with: {java-version: 8, distribution: x}", "no Debian release has java 8"),
         ("uses: dtolnay/rust-toolchain@nightly", "nightly Rust"),
         ("uses: dtolnay/rust-toolchain@stable\n  with: {targets: wasm32}", "another target"),
         ("name: nothing", "neither `uses` nor `run`"),
@@ -211,6 +211,16 @@ def test_a_job_is_left_out_as_a_whole_with_its_line(errors, step, message):
     assert error.startswith(f"{NAME}:")
     assert int(error.split(":")[1]) >= 7
     assert message in error
+
+
+def test_a_java_that_debian_does_not_have_is_a_toolchain_where_there_is_one():
+    options = {"java-version": "8", "distribution": "x"}
+    tools = Toolchains(note=lambda *words: None, offered=frozenset({"java"}))
+    tools.use("actions/setup-java@v4", options, 7)
+    assert tools.versions == {"java": "8"}
+    with pytest.raises(CannotTakeError, match="no Debian release has java 8: they have 17, 21") as caught:
+        Toolchains(note=lambda *words: None, offered=frozenset()).use("actions/setup-java@v4", options, 7)
+    assert caught.value.line == 7
 
 
 # ---- jobs -----------------------------------------------------------------------------------------------------------

@@ -223,6 +223,9 @@ class Recipe:
     keeps_tmp: bool = False  # True: /tmp and /run belong to the tree and are captured; else each container has new ones
     mounts: tuple[Bind, ...] = ()  # bases only: mounted read-only in every container on the base (kind `host`)
     phase: str = "building"  # the word that people see while the steps run: "installing"
+    # True: there is a directory at `project` even if the build sees no file of the project. Steps write there what the
+    # kind took from texts of the project; it is never captured, and the layer counts as built from the project.
+    project_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,7 @@ def _build(
         build_slot = context.turns if resolved.node.of else nullcontext()
         with _reserve_space(resolved, context):
             fetch_layer_files(resolved, context, event_id, site)
-            with Workbench(context, resolved.fetches, resolved.inputs) as bench, build_slot:
+            with Workbench(context, resolved.fetches, resolved.inputs, recipe=recipe) as bench, build_slot:
                 try:
                     captured = _run_recipe(recipe, resolved, parents, context, event_id, bench, draft)
                 except BuildError as error:
@@ -174,7 +174,7 @@ def rebuild(
     inputs, fetches = resolved.inputs, resolved.fetches
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
-    with Workbench(context, fetches, inputs, top=directory.top) as bench:
+    with Workbench(context, fetches, inputs, top=directory.top, recipe=recipe) as bench:
         return _run_recipe(recipe, resolved, parents, context, event_id, bench, directory, variation)
 
 
@@ -258,11 +258,18 @@ class Workbench:
     what was hashed (the checkout may change meanwhile). It is a temporary directory in the store, or `top`."""
 
     def __init__(
-        self, context: Context, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
+        self,
+        context: Context,
+        fetches: Sequence[Fetch],
+        inputs: Sequence[InputFile],
+        *,
+        top: str = "",
+        recipe: Recipe | None = None,
     ) -> None:
         self.context = context
         self.fetches = fetches
         self.inputs = inputs
+        self.has_project = bool(inputs) or (recipe is not None and recipe.project_directory)
         self.top = top
         self.blobs = ""
         self.project = ""
@@ -276,7 +283,7 @@ class Workbench:
             os.chmod(self.blobs, 0o755)  # builds read it as another user; mkdir obeys the umask
             for fetch in self.fetches:
                 os.link(blobs.path(self.context.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
-            if self.inputs:
+            if self.has_project:
                 self.project = os.path.join(top, "project")
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)

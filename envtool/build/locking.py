@@ -43,7 +43,9 @@ def lock_entries(graph: Graph, made: Sequence[KnownLayer]) -> tuple[LockEntry, .
         recipe = node.kind.build(resolved.request, resolved.pins)
         is_impure = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
-            node.is_pinned and not resolved.inputs and not is_impure and all(pure[each] for each in node.needs)
+            node.is_pinned
+            and not (resolved.inputs or recipe.project_directory or is_impure)
+            and all(pure[each] for each in node.needs)
         )
         entry = entry_of(node, resolved, [by_id[each].resolved for each in node.below])
         if entry is not None and pure[node.id]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -35,6 +36,7 @@ RECIPES = {
     "nothing": api.Recipe(steps=()),
     "network": api.Recipe(steps=(api.Run(command=Command(argv=("make", "it"))),), network=True),
     "drops": api.Recipe(steps=(api.Run(command=Command(argv=("make", "it"))),), drop=("/var/log/**",)),
+    "project": api.Recipe(steps=(api.Run(command=Command(argv=("make", "it"))),), project_directory=True),
     "keeps tmp": api.Recipe(steps=(api.Run(command=Command(argv=("make", "it"))),), keeps_tmp=True),
 }
 
@@ -88,6 +90,21 @@ def test_the_container_of_a_layer(build):
     assert set(base_environment(1)) <= set(program.env)
     assert program.binds == ()
     assert program.project is None
+
+
+def test_a_recipe_that_writes_into_the_project_gets_an_empty_directory_for_it(build):
+    seen = []
+
+    def look(container):
+        project = container.program.project
+        seen.append((project.target, os.listdir(project.source), stat.S_IMODE(os.stat(project.source).st_mode)))
+        with open(f"{project.source}/package.json", "w") as file:
+            file.write("{}")
+
+    build.prepare = lambda world: world.runner.on("make it", look)
+    _, layer = build("project")
+    assert seen == [(api.PROJECT, [], 0o755)]
+    assert captured(layer) == []
 
 
 def test_a_base_has_no_layers_below_and_so_no_overlay(build):

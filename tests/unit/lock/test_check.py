@@ -57,6 +57,24 @@ def test_a_lock_that_was_just_written_has_no_fault(locked):
     assert faults(world, lock) == []
 
 
+class Writer(Fake):
+    """Its layers are made of texts of the project."""
+
+    def build(self, request, pins):
+        return replace(super().build(request, pins), project_directory=True)
+
+
+def test_a_lock_has_no_hash_of_a_layer_that_is_made_of_texts_of_the_project(locked):
+    """The next edit of the project makes another one."""
+
+    def hashed(**more):
+        _, lock = locked(OTHER, **more)
+        return {entry.question.name: bool(entry.key and entry.diff_id) for entry in lock.entries}
+
+    assert hashed() == {"base": True, "one": True}
+    assert hashed(layers=Writer) == {"base": True, "one": False}
+
+
 @pytest.mark.parametrize("name", ["base", "one", "two"])
 def test_an_entry_that_is_missing_is_named(locked, name):
     world, lock = locked()

@@ -112,6 +112,10 @@ def test_a_project_without_a_lock_file_then_locked(project):
     again = project.envtool("test")
     assert again.status == 0, again.said
     assert "built" not in again.said
+    project.write("package.json", json.dumps({**MANIFEST, "version": "1.1.0", "jest": {"verbose": True}}))
+    bumped = project.envtool("test")
+    assert bumped.status == 0, bumped.said
+    assert "built" not in bumped.said, "a new version of the project installs nothing anew"
     assert project.envtool("lock").status == 0
     locked = (project.project / "envtool.lock").read_text()
     assert '"semver"' in locked

@@ -76,9 +76,10 @@ def test_a_project_is_installed_by_its_own_package_manager_offline(locked):
     assert (locked.project / "page-1.0.0.tgz").is_file()
     assert locked.envtool("lock").status == 0
     assert "://" not in (locked.project / "envtool.lock").read_text(), "a pin names a host"
+    manifest = json.loads((locked.project / "package.json").read_text())
+    locked.write("package.json", json.dumps({**manifest, "version": "1.0.1", "eslintConfig": {"rules": {}}}))
     again = locked.envtool("test", "--locked", "--expect-cached")
     assert again.status == 0, again.said
-    manifest = json.loads((locked.project / "package.json").read_text())
     manifest["dependencies"]["isarray"] = "2.0.5"
     locked.write("package.json", json.dumps(manifest))
     stale = locked.envtool("test")

@@ -47,6 +47,7 @@ def document(root, **more):
         "lock": str(root / "npm-shrinkwrap.json"),
         "files": [item, item],
         "manifests": [str(root / "package.json"), str(root / "packages/a/package.json")],
+        "reduced": {},
         "links": [str(root / "packages/a")],
         **more,
     }

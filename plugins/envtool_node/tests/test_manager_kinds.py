@@ -196,6 +196,7 @@ def document(root, **more):
         "lock": str(root / "pnpm-lock.yaml"),
         "files": [{"file": "a.tgz", "path": "a/-/a-1.0.0.tgz"}, {"file": "local.tgz", "path": ""}],
         "manifests": [str(root / "package.json")],
+        "reduced": {},
         "links": [],
         "manager": "pnpm",
         "top": str(root.parent / "top"),

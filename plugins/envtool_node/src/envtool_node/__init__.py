@@ -10,12 +10,14 @@ manager_building  The steps of a build by pnpm or Yarn that run in the container
 manager_install   What the layer kinds `pnpm` and `yarn` do
 manager_resolver  The files of a project that pnpm or Yarn locked -> pins
 node_releases     Node.js and npm in a registry: which versions there are, and their tarballs
+npm_document      What a build of the kind `npm` gets, and the part of it that is in the layer's key
 npmrc             The host's own npm configuration: registries and credentials
 package_json      What package.json says about a project
 package_managers  Which package manager installs a project, and in which version
 places            Paths in containers, and npm's settings there
 plugin            The hooks that add all of this to envtool
 pnpm_lock         pnpm-lock.yaml -> the tarballs of an installation
+reduced_manifest  The part of package.json, and of npm's lock file, that decides what is installed
 resolver          The files of a project -> pins
 test_output       What node --test, Jest, Mocha and Vitest print about their tests
 version_files     Which Node.js the files of a project want

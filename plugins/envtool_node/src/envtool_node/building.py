@@ -24,7 +24,7 @@ def prepare_install(document: dict[str, Any]) -> None:
 
     `document`: "blobs" (directory), "root" (of the project that is installed), "lock" (path of the lock file, or its
     packages), "files": [{"name", "digest" ("sha512:<hex>"), "identity", "said", "integrity"}], "manifests": [paths],
-    "links": [directories].
+    "reduced": {path: text} (of package.json files that are not there), "links": [directories].
     """
     os.makedirs(f"{WORK}/home", exist_ok=True)
     for item in document["files"]:
@@ -42,12 +42,20 @@ def prepare_install(document: dict[str, Any]) -> None:
     for name in ("npm-shrinkwrap.json", "package-lock.json"):
         _remove(f"{root}/{name}")
     _write(f"{root}/package-lock.json", json.dumps(offline_lockfile(packages, integrities)))
+    write_manifests(document["reduced"])
     for path in document["manifests"]:
         drop_scripts(path, create_commands=os.path.dirname(path) in document["links"])
     if os.path.exists(f"{root}/.npmrc"):
         with open(f"{root}/.npmrc", encoding="utf-8", errors="replace") as file:
             text = sanitize_project_npmrc(file.read())
         _write(f"{root}/.npmrc", text)
+
+
+def write_manifests(texts: dict[str, str]) -> None:
+    """Writes the package.json files of which a build gets the part that decides; `texts`: path -> text."""
+    for path, text in texts.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, text)
 
 
 def drop_scripts(path: str, *, create_commands: bool) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.places import NAMES, NPM, OMIT, QUIET, REGISTRY, TOP, WORK, join
+from envtool_node.places import (
+    MANIFEST,
+    NAMES,
+    NPM,
+    OMIT,
+    QUIET,
+    REGISTRY,
+    TOP,
+    WORK,
+    join,
+    lock_inputs,
+    manifest_inputs,
+)
 
 if TYPE_CHECKING:
     from envtool.api.toolchains import ToolchainSource
@@ -120,9 +131,12 @@ class Npm(api.Kind):
         lock files by their usual names unless the options name one."""
         settings = _as_mapping(options)
         directory, lockfile = _directory(settings), settings.get("lockfile")
-        required = [join(directory, "package.json"), *([lockfile] if lockfile else []), *settings.get("inputs", ())]
-        optional = [join(directory, name) for name in (".npmrc", *(() if lockfile else NAMES))]
-        return (*map(api.Input, required), *(api.Input(path, required=False) for path in optional))
+        locks = [lockfile] if lockfile else [join(directory, name) for name in NAMES]
+        return (
+            *manifest_inputs([join(directory, MANIFEST), *settings.get("inputs", ())]),
+            *(item for path in locks for item in lock_inputs(path, required=bool(lockfile))),
+            api.Input(join(directory, ".npmrc"), required=False),
+        )
 
     def question(self, request: api.Request) -> api.Json:
         """With a lock file, the answer depends on its content and on the names of the other files; without one, on
@@ -184,26 +198,19 @@ class Npm(api.Kind):
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """Returns the build document and npm's flags; the core adds the files' hashes and the inputs to every key."""
+        from envtool_node import npm_document
+
         return {
-            "told": self.build_document(request, pins),
+            "told": npm_document.key_document(self.build_document(request, pins), pins),
             "flags": [*self.flags(request)],
             "node": _node(_as_mapping(request.options)),
         }
 
     def build_document(self, request: api.Request, pins: api.Json) -> dict[str, api.Json]:
         """Returns the document for building.prepare_install."""
-        assert isinstance(pins, dict)
-        root = join(api.PROJECT, _root(request))
-        lock = pins["lock"] if pins["lock"] is not None else join(api.PROJECT, str(pins["lockfile"]))
-        manifests = [join(api.PROJECT, item.path) for item in request.inputs if item.path.endswith("package.json")]
-        return {
-            "blobs": api.BLOBS,
-            "root": root,
-            "lock": lock,
-            "files": [_cache_entry(item) for item in _files(pins)],
-            "manifests": [*manifests],
-            "links": [join(api.PROJECT, str(path)) for path in pins["links"]],  # type: ignore[union-attr]
-        }
+        from envtool_node import npm_document
+
+        return npm_document.build_document(request, pins, _root(request))
 
     def flags(self, request: api.Request) -> tuple[str, ...]:
         """Returns npm's flags for the options of the spec."""
@@ -231,7 +238,7 @@ class Npm(api.Kind):
         }
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Runs `npm ci`, which sees the package.json files and the lock file of the project alone."""
+        """Runs `npm ci`, which sees what decides of the package.json files and the lock file of the project."""
         from envtool_node import building
 
         assert isinstance(pins, dict)
@@ -254,6 +261,7 @@ class Npm(api.Kind):
                 api.Run(command=api.Command(argv=("/bin/sh", "-c", _CI, "npm", *words)), env=env),
                 api.Call(function=building.open_node_modules, arguments=(directories,)),
             ),
+            project_directory=True,
             phase="installing",
         )
 
@@ -273,19 +281,6 @@ def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     except WrongLockError:
         return {}
     return {package.identity: package.resolved for package in tarballs.values()}
-
-
-def _cache_entry(item: Mapping[str, Any]) -> api.Json:
-    """Returns a tarball's entry in the build document, by the hash of the lock file, else by its sha256."""
-    digest = api.integrity_digest(item["integrity"]) or f"sha256:{item['sha256']}"
-    algorithm, _, value = digest.partition(":")
-    return {
-        "name": item["file"],
-        "digest": digest,
-        "identity": item.get("path") or item["url"],
-        "said": item["integrity"],
-        "integrity": f"{algorithm}-{base64.b64encode(bytes.fromhex(value)).decode()}",
-    }
 
 
 def _as_mapping(options: api.Json) -> dict[str, Any]:
@@ -358,10 +353,11 @@ class _ManagerKind(api.Kind):
         """package.json, the lock file and further inputs; the files of settings, if they exist."""
         settings = _as_mapping(options)
         directory = _directory(settings)
-        required = [join(directory, name) for name in ("package.json", LOCKFILES[self.name])]
         optional = [join(directory, name) for name in SETTINGS[self.name]]
+        lockfile = join(directory, LOCKFILES[self.name])
         return (
-            *map(api.Input, (*required, *settings.get("inputs", ()))),
+            *manifest_inputs([join(directory, MANIFEST), lockfile, *settings.get("inputs", ())]),
+            *([api.Input(lockfile, use="text", required=False)] if self.name == "yarn" else []),
             *(api.Input(path, required=False) for path in optional),
         )
 
@@ -408,7 +404,7 @@ class _ManagerKind(api.Kind):
         return self._steps().variables(request, pins)
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Runs the installation, which sees the package.json files, the lock file and the settings alone."""
+        """Runs the installation, which sees what decides of the package.json files, the lock file and the settings."""
         return self._steps().build(request, pins)
 
     def summary(self, request: api.Request, pins: api.Json) -> str:

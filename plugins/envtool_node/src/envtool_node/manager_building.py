@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from envtool_node import pnpm_lock, yarn_lock
-from envtool_node.building import drop_scripts, open_node_modules
+from envtool_node.building import drop_scripts, open_node_modules, write_manifests
 from envtool_node.locked_sources import SERVER_PORT
 from envtool_node.npmrc import sanitize_project_npmrc
 from envtool_node.places import WORK
@@ -53,8 +53,8 @@ def prepare_manager(document: dict[str, Any]) -> None:
     """Writes the server and what it serves, the command of the package manager, and the settings of the project.
 
     `document`: "blobs" (directory), "root" (of the project that is installed), "lock" (path of the lock file),
-    "files": [{"file", "path"}], "manifests": [paths], "links": [directories], "manager" (name), "top" (its directory),
-    "node" (the command).
+    "files": [{"file", "path"}], "manifests": [paths], "reduced": {path: text} (of package.json files that are not
+    there), "links": [directories], "manager" (name), "top" (its directory), "node" (the command).
     """
     os.makedirs(f"{WORK}/home", exist_ok=True)
     served = {f"/{item['path']}": f"{document['blobs']}/{item['file']}" for item in document["files"] if item["path"]}
@@ -66,6 +66,7 @@ def prepare_manager(document: dict[str, Any]) -> None:
     offline = (pnpm_lock if document["manager"] == "pnpm" else yarn_lock).offline_lock(text)
     if offline != text:
         _write(lock, offline)
+    write_manifests(document["reduced"])
     for path in document["manifests"]:
         drop_scripts(path, create_commands=os.path.dirname(path) in document["links"])
     root = document["root"]

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.places import TOP, WORK, join
+from envtool_node.places import TOP, WORK, join, manifest_texts, project_texts
+from envtool_node.reduced_manifest import reduce_manifests
 
 if TYPE_CHECKING:
     from envtool_node.resolver import InstallSources
@@ -108,12 +109,15 @@ class ManagerSteps:
         """Returns the document for manager_building.prepare_manager."""
         assert isinstance(pins, dict)
         manifests = [join(api.PROJECT, item.path) for item in request.inputs if item.path.endswith("package.json")]
+        lock = project_texts(request).get(str(pins["lockfile"]), "")  # of Yarn alone
+        reduced = reduce_manifests(manifest_texts(request), manager=self.name, lock=lock)
         return {
             "blobs": api.BLOBS,
             "root": join(api.PROJECT, _root(request)),
             "lock": join(api.PROJECT, str(pins["lockfile"])),
             "files": [{"file": item["file"], "path": item.get("path", "")} for item in _files(pins)],
             "manifests": [*manifests],
+            "reduced": {join(api.PROJECT, path): text for path, text in reduced.items()},
             "links": [join(api.PROJECT, str(path)) for path in pins["links"]],  # type: ignore[union-attr]
             "manager": self.name,
             "top": self.top(pins),
@@ -144,7 +148,7 @@ class ManagerSteps:
         return {"PATH": f"{commands}:{self.top(pins)}/bin{node_directory}", **self.task_variables(request, pins)}
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Runs the installation, which sees the package.json files, the lock file and the settings alone."""
+        """Runs the installation, which sees what decides of the package.json files, the lock file and the settings."""
         from envtool_node import manager_building
 
         assert isinstance(pins, dict)

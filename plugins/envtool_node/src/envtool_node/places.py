@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from envtool import api
 
 NPM = "npm"  # the package
 NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # of lock files; npm reads the first that exists
+MANIFEST = "package.json"
 OMIT = ("dev", "optional", "peer")  # sorts of dependencies that npm can leave out
 REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
 TOP = "/opt/npm"  # the layer's directory of node_modules, which is mounted at its own path in the project
@@ -24,3 +29,39 @@ QUIET = {
 def join(*parts: str) -> str:
     """Returns a normalised path in the project."""
     return posixpath.normpath(posixpath.join(*parts))
+
+
+def manifest_inputs(paths: Iterable[str]) -> Iterator[api.Input]:
+    """Yields the inputs for required files, given relative to the spec. Of a package.json that is named exactly, the
+    key has what `reduced_manifest` leaves of its text; what a glob matches is an input with all that is in it."""
+    for path in paths:
+        if _is_exact(path) and posixpath.basename(path) == MANIFEST:
+            yield api.Input(join(path), use="resolve")
+            yield api.Input(join(path), use="text", required=False)
+        else:
+            yield api.Input(path)
+
+
+def lock_inputs(path: str, *, required: bool) -> Iterator[api.Input]:
+    """Yields the inputs for npm's lock file, of which the key has what `reduced_manifest` leaves of its text."""
+    if _is_exact(path):
+        yield api.Input(path, use="resolve", required=required)
+        yield api.Input(path, use="text", required=False)
+    else:
+        yield api.Input(path, required=required)
+
+
+def manifest_texts(request: api.Request) -> dict[str, str]:
+    """Returns path in the project -> text, of each package.json that `manifest_inputs` does not give to the build."""
+    texts = project_texts(request)
+    return {path: text for path, text in texts.items() if posixpath.basename(path) == MANIFEST}
+
+
+def project_texts(request: api.Request) -> Mapping[str, str]:
+    """Returns path in the project -> text."""
+    return {join(request.directory, path): text for path, text in request.texts.items()}
+
+
+def _is_exact(path: str) -> bool:
+    """Whether a path is one file's, at that path or below the directory of the spec."""
+    return not re.search(r"[*?\[]", path) and not join(path).startswith(("/", ".."))

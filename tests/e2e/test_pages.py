@@ -37,8 +37,11 @@ STATUS = {"envtool doctor": (0, 3)}
 # Lines that mean what a project like the reader's has
 STANDS_FOR = {
     "-- gcc --version": "-- cat --version",
+    "exec unit --writable -- ruff format src": "exec lint --writable -- touch report.txt",
     "--upgrade bookworm": "--upgrade deps",
     "--upgrade attrs": "--upgrade iniconfig",
+    "lock --platform linux/arm64": "lock -e lint --platform linux/arm64",
+    "-p no:motd": "-p no:java",
     "sbom unit": "sbom lint",
 }
 

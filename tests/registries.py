@@ -89,7 +89,9 @@ def running(top: Path, *, http_more: dict | None = None, auth: dict | None = Non
     program = shutil.which("docker-registry")
     if not program:
         pytest.skip("docker-registry is not installed")
-    top.mkdir(parents=True, exist_ok=True)
+    (top / "data").mkdir(
+        parents=True, exist_ok=True
+    )  # the registry makes it with the first push; tests write there, too
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     for attempt in range(5):
         port = free_port()

@@ -53,6 +53,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._parent = os.getpid()  # of its containers
         self._ready = self._ended = False
+        self._greeting = _thread.allocate_lock()
         self._open = _thread.allocate_lock()
         self._open.acquire()
         self._sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -74,19 +75,26 @@ class ForkServer:
         """Whether it runs, and can make this container: a function that a step calls may be one that only this process
         has, and may count in memory of this process.
         """
-        if not (self._ready or self._ended):
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            if poll.poll(0):
-                greeting = sys.getfilesystemencoding().encode()
-                try:
-                    self._ready = self._sock.recv(_NUMBER) == greeting
-                except OSError:
-                    pass
-                self._ended = not self._ready
-        if not self._ready or self._ended or os.getpid() != self._parent:
+        if os.getpid() != self._parent:
+            return False
+        with self._greeting:  # if two threads saw it, one of them would wait for a second one
+            if not (self._ready or self._ended):
+                self._receive_greeting()
+        if not self._ready or self._ended:
             return False
         return not any("call" in step for step in program["steps"]) and "gate" not in program
+
+    def _receive_greeting(self) -> None:
+        """Receive what the process sends first, if it is there."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        if poll.poll(0):
+            greeting = sys.getfilesystemencoding().encode()
+            try:
+                self._ready = self._sock.recv(_NUMBER) == greeting
+            except OSError:
+                pass
+            self._ended = not self._ready
 
     def fork(
         self, program: dict[str, Any], ids: IdMaps, streams: tuple[int, ...], maps: dict[tuple[int, int], int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -221,6 +222,36 @@ def test_the_thread_that_started_a_container_may_end(tree, server):  # noqa: F81
         starter.start()
         starter.join()
         assert container.wait().status == 7
+
+
+def test_two_threads_that_ask_whether_it_has_started(monkeypatch):
+    """It says so once: a thread that waited for a second time would have waited for a minute."""
+    server = ForkServer()
+    until(lambda: select.select([server._sock], [], [], 0)[0])
+    both, poll = threading.Barrier(2), select.poll
+
+    class Poll:
+        """Shows the descriptor to no thread before the other one has come to this point, unless that cannot come."""
+
+        def __init__(self):
+            self._poll = poll()
+            self.register = self._poll.register
+
+        def poll(self, timeout):
+            ready = self._poll.poll(timeout)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)
+            return ready
+
+    monkeypatch.setattr(select, "poll", Poll)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(server.serves(PLAIN)), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    server.close()
+    assert answers == [True, True]
 
 
 def test_only_the_process_that_started_it_is_served(server):

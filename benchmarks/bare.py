@@ -116,7 +116,7 @@ def suites() -> dict[str, Suite]:
     )  # it may stand beside the directories of PATH, as in /usr/local/go
     cargo = f'toolchain: {{rust: "{rust_version()}"}}, language: rust, caches: [target]'
     return {
-        "python3": Suite("/usr/bin/python3 -m unittest -q", "layers: []", {"test_suite.py": PYTHON}, 60_000_000),
+        "python3": Suite("/usr/bin/python3 -m unittest -q", "layers: []", {"test_suite.py": PYTHON}, 90_000_000),
         "go": Suite(
             f"{go} test -count=1 ./...", "language: go, caches: [~/.cache/go-build]",
             {"go.mod": "module bench/suite\n\ngo 1.21\n", "suite_test.go": GO}, 1_600_000_000,
@@ -124,7 +124,7 @@ def suites() -> dict[str, Suite]:
         "cargo": Suite(
             "cargo test --offline -q", cargo,
             {"Cargo.toml": '[package]\nname = "suite"\nversion = "1.0.0"\nedition = "2021"\n', "src/lib.rs": RUST},
-            600_000_000,
+            900_000_000,
         ),
         "mvn": Suite(
             "mvn -o -q -B test", "language: java, caches: [target]",

@@ -290,3 +290,51 @@ def test_which_file_names_the_version():
     (wanted,) = TOOLCHAIN.wants(testing.MemoryProject(files))
     assert (wanted.wanted, wanted.file, wanted.line) == ("3.12.6", ".python-version", 2)
     assert [*TOOLCHAIN.wants(testing.MemoryProject({".tool-versions": "python 3.11\n"}))] == [], "which the core reads"
+
+
+def decide(files):
+    from envtool.api.version_choice import choose_version
+
+    project = testing.MemoryProject(files)
+    return choose_version("python", (), iter(TOOLCHAIN.wants(project)), project, PythonToolchain().accepts)
+
+
+SUPPORTED = '[project]\nname = "x"\nrequires-python = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "origin", "version"),
+    [
+        ({"pyproject.toml": SUPPORTED.format(">=3.9")}, ">=3.9", "pyproject.toml, requires-python", "3.12.6"),
+        ({"pyproject.toml": SUPPORTED.format(">=3.9,<3.12")}, ">=3.9,<3.12", "pyproject.toml, requires-python", "3.11.9"),
+        ({"pyproject.toml": SUPPORTED.format("~=3.11.2")}, "~=3.11.2", "pyproject.toml, requires-python", "3.11.9"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.10"\n'}, ">=3.10,<4", "pyproject.toml, requires-python", "3.12.6"),
+        ({"setup.cfg": "[options]\npython_requires = !=3.12.*\n"}, "!=3.12.*", "setup.cfg, requires-python", "3.11.9"),
+        ({"pyproject.toml": SUPPORTED.format(">=3.9"), ".tool-versions": "python 3.11\n"}, "3.11", ".tool-versions", "3.11.9"),
+        ({"pyproject.toml": SUPPORTED.format(">=3.9"), ".python-version": "3.12.5\n"}, "3.12.5", ".python-version", "3.12.5"),
+    ],
+)  # fmt: skip
+def test_without_a_file_that_names_one_it_is_the_newest_that_the_project_supports(files, wanted, origin, version):
+    decision = decide(files).decision
+    assert (decision.wanted, decision.origin) == (wanted, origin)
+    assert resolve(wanted, origin=origin)["archives"][0]["version"] == version
+
+
+def test_a_file_that_names_a_python_that_is_not_supported_is_noted():
+    note = decide({"pyproject.toml": SUPPORTED.format(">=3.12"), ".python-version": "3.11\n"}).note
+    assert note == "python is 3.11, by .python-version:1, but pyproject.toml:3 allows >=3.12"
+    assert not decide({"pyproject.toml": SUPPORTED.format(">=3.11.4"), ".python-version": "3.11\n"}).note
+
+
+@pytest.mark.parametrize(
+    "text", [SUPPORTED.format("three"), SUPPORTED.format(""), "[project", '[project]\nname = "x"\n']
+)
+def test_what_supports_no_python_decides_nothing(text):
+    assert decide({"pyproject.toml": text}).decision is None
+
+
+def test_no_build_that_the_project_supports():
+    with pytest.raises(
+        api.ResolveError, match=r"no Python >=3\.14 can be had for x86_64, which pyproject\.toml, requires-python wants"
+    ):
+        resolve(">=3.14", origin="pyproject.toml, requires-python")

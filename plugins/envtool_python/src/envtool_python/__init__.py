@@ -38,7 +38,7 @@ pylock                  What uv chose -> entries of pins
 pylock_toml             pylock.toml (PEP 751) -> LockFile
 python_releases         Builds of CPython as uv finds them
 python_toolchain        The toolchain python
-python_version_files    Which Python the version files of a project want
+python_version_files    Which Python the files of a project want
 python_versions         Which Python an env has and a project wants
 requirement_checks      Requirement lines that pip would refuse
 requirement_file        `envtool requirements ENV`

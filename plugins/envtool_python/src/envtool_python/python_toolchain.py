@@ -32,6 +32,16 @@ class PythonToolchain(api.MirroredToolchainKind):
 
         return (PythonBuilds(self.mirror(request)),)
 
+    def accepts(self, wanted: str, version: str) -> bool:
+        """Also for `requires-python`, which no pre-release fits."""
+        from envtool.api.version_choice import plain_version
+
+        if plain_version(wanted):
+            return super().accepts(wanted, version)
+        from envtool_python.python_versions import fits
+
+        return version == wanted or (version.replace(".", "").isdigit() and fits(wanted, version))
+
     def package(self, file: str) -> tuple[str, str]:
         """As in `cpython-3.12.6+20240909-x86_64-unknown-linux-gnu-install_only.tar.gz`."""
         name, version, *_ = [*file.split("-"), ""]
@@ -39,16 +49,17 @@ class PythonToolchain(api.MirroredToolchainKind):
 
 
 def wants(project: api.Project) -> Iterator[api.WantedVersion]:
-    """Yields what .python-version says; the core reads the files of version managers."""
-    from envtool_python.python_version_files import PYTHON_VERSION, wanted_pythons
+    """Yields what .python-version says, and `requires-python`; the core reads the files of version managers."""
+    from envtool_python.python_version_files import PYTHON_VERSION, supported_pythons, wanted_pythons
 
-    return (wanted for wanted in wanted_pythons(project) if wanted.file == PYTHON_VERSION)
+    yield from (wanted for wanted in wanted_pythons(project) if wanted.file == PYTHON_VERSION)
+    yield from supported_pythons(project)
 
 
 TOOLCHAIN = api.Toolchain(
     name="python",
     kind=PythonToolchain.name,
     wants=wants,
-    files=(".python-version",),
+    files=(".python-version", "pyproject.toml"),
     mirror="uv's list of Pythons, download-metadata.json (UV_PYTHON_DOWNLOADS_JSON_URL, UV_PYTHON_INSTALL_MIRROR)",
 )

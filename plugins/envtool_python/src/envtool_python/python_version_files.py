@@ -1,4 +1,4 @@
-"""Which Python the version files of a project want: .python-version, and the files of version managers. Pure.
+"""Which Python a project's files want: .python-version, those of version managers, and `requires-python`. Pure.
 
 A Debian suite has one Python, which a version file cannot change: where the two differ, a note says so, and nothing
 fails that the project's own `requires-python` allows.
@@ -46,6 +46,26 @@ def wanted_pythons(project: api.Project) -> Iterator[api.WantedVersion]:
                 yield api.WantedVersion(wanted=version, file=PYTHON_VERSION, line=number)
             break
     yield from read_shared("python", (), project)
+
+
+def supported_pythons(project: api.Project) -> Iterator[api.WantedVersion]:
+    """Yields the Pythons that the project supports, by its `requires-python` or what its backend has in its place. What
+    is no version specifier (PEP 440), and a file that cannot be read, say nothing: `language: python` reports them."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    from envtool_python.decode import WrongFileError
+    from envtool_python.metadata import read_facts
+    from envtool_python.python_versions import requires_python_position
+
+    try:
+        supported = read_facts(project).requires_python.strip()
+        SpecifierSet(supported)
+    except (InvalidSpecifier, WrongFileError, api.UsageError):
+        return
+    if supported:
+        file, line = requires_python_position(project)
+        entry = "requires-python"
+        yield api.WantedVersion(wanted=supported, file=file, line=line, entry=entry, allows=supported)
 
 
 def _read(project: api.Project, path: str) -> str:

@@ -14,6 +14,7 @@ What few kinds need is in modules of its own, which are imported by their names:
 toolchains      where toolchains come from
 version_choice  which file of a project decides the version of a toolchain
 untrusted_text  numbers, sizes and patterns that strangers wrote
+toml_reader     TOML that strangers wrote
 foreign_tree    paths and users of a tree that strangers made
 oci_images      names, documents and layouts of images; registries
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.api.env_expansion import SHARED_VERSION_FILES, Decision, WantedVersion
 from envtool.errors import SpecError, UsageError
@@ -157,11 +157,11 @@ def _asdf_entries(text: str, names: frozenset[str]) -> Iterator[tuple[int, str]]
 
 def _mise_entries(text: str, names: frozenset[str], file: str, passed: list[str]) -> Iterator[tuple[int, str]]:
     """Yields the line and version of each entry of a toolchain in the table `tools`."""
-    import tomllib
+    from envtool.api.toml_reader import read_toml
 
     try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_toml(text)
+    except ValueError as error:
         passed.append(f"{file} is no TOML: {str(error)[:_SHOWN]}")
         return
     tools = document.get("tools")

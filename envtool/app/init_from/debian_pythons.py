@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING
 
+from envtool.api.toml_reader import read_toml
 from envtool.app.init_from.taken_spec import CannotTakeError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def suite_of_python(wanted: str) -> str:
 def suite_for_project(project: Project) -> str:
     """Returns the Debian release for an environment that names no Python: bookworm, or another one where the project
     supports no Python of bookworm. Raises CannotTakeError if no release has one that it supports."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
     text = project.read("pyproject.toml") or ""
     try:
-        table = tomllib.loads(text).get("project", {})
+        table = read_toml(text).get("project", {})
         specifier = SpecifierSet(str(table.get("requires-python", "")) if isinstance(table, dict) else "")
-    except (tomllib.TOMLDecodeError, InvalidSpecifier):  # the build of the project reports it
+    except ValueError:  # the build of the project reports it
         return DEFAULT
     for suite in (DEFAULT, *RELEASES):
         if specifier.contains(RELEASES[suite], prereleases=True):

@@ -91,11 +91,11 @@ def take_job(project: Project, job: Job, note: Note) -> TakenEnv:
 def _uv_defaults(project: Project) -> dict[str, Any]:
     """Returns what `uv sync` installs without a word: its groups, and the project itself if that is a package. Source:
     uv's documentation, "Managing dependencies" and "Configuring projects"."""
-    import tomllib
+    from envtool.api.toml_reader import read_toml
 
     try:
-        document = tomllib.loads(project.read("pyproject.toml") or "")
-    except (tomllib.TOMLDecodeError, RecursionError):  # the build of the project reports it
+        document = read_toml(project.read("pyproject.toml") or "")
+    except ValueError:  # the build of the project reports it
         return {}
     tool, groups = document.get("tool"), document.get("dependency-groups")
     uv = tool.get("uv") if isinstance(tool, dict) else None

@@ -277,6 +277,14 @@ HOSTILE = {  # words of the message -> file, what stands behind its header, line
     "a dependency is no table": ("uv.lock", f"{EMPTY}{INDEX}dependencies = [7]\n", 2),
     "a marker is no text": ("pylock.toml", f"{EMPTY}marker = 7\n", 3),
     "brackets within each other": ("uv.lock", f"a = {'[' * 5000}{']' * 5000}\n", 2),
+    "`1111111111111111111111111111111111111111` is no version": (
+        "uv.lock", f'[[package]]\nname = "a"\nversion = "{"1" * 5000}"\n{INDEX}', 2,
+    ),
+    "nested too deeply": ("uv.lock", "a = 1\n".join(["", *["b = " + "[\n" * 3000]]), 1),
+    "more than 30 versions of `a`": (
+        "uv.lock", "".join(f'[[package]]\nname = "a"\nversion = "{n}"\n{INDEX}' for n in range(31)), 122,
+    ),
+    "key of more than 32 parts": ("uv.lock", f"a{'.a' * 5000} = 1\n", 2),
     "version 3.0 of the format": ("pylock.toml", "", 1),
     "invalid": ("uv.lock", "\n<<<<<<< HEAD\n", 3),
     "the bounds of `b` are too long": (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from envtool.api.toml_reader import read_toml
 from envtool_python.decode import WrongFileError
 from envtool_python.requirements import normal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 16 << 20  # characters of a lock file
 MAX_PACKAGES = 20_000
+MAX_VERSIONS = 30  # of one package: a few, for different environments
 MAX_FILES = 2_000  # of one package
 MAX_EDGES = 2_000  # dependencies of one package
 MAX_TEXT = 10_000  # characters of one text, such as a marker
@@ -138,8 +140,8 @@ class LockReader:
                 self.line = number
                 raise self.wrong(f"more than {MAX_DEPTH} brackets within each other")
         try:
-            return tomllib.loads(self.text if self.with_files else _FILES.sub(_files_digest, self.text))
-        except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+            return read_toml(self.text if self.with_files else _FILES.sub(_files_digest, self.text))
+        except tomllib.TOMLDecodeError as error:
             position = re.search(r"\(at line (\d+)", str(error))
             self.line = int(position[1]) if position else 1
             message = re.sub(r" \(at .*\)$", "", str(error))
@@ -152,6 +154,13 @@ class LockReader:
             raise self.wrong(f"`{key}` is no array of tables")
         if len(tables) > MAX_PACKAGES:
             raise self.wrong(f"it has more than {MAX_PACKAGES} packages")
+        counts: dict[str, int] = {}
+        for index, item in enumerate(tables):
+            name = str(item.get("name"))[:200]
+            counts[name] = counts.get(name, 0) + 1
+            if counts[name] > MAX_VERSIONS:
+                self.at(index)
+                raise self.wrong(f"it has more than {MAX_VERSIONS} versions of `{name[:60]}`")
         return tables
 
     def at(self, index: int) -> None:
@@ -174,12 +183,12 @@ class LockReader:
 
     def version_of(self, value: object) -> str:
         """Returns a version (PEP 440); "" for None."""
-        from packaging.version import InvalidVersion, Version
+        from packaging.version import Version
 
         text = self.text_of(value, "a version")
         try:
             return text if not text or Version(text) else ""
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or int() of more than 4300 digits
             raise self.wrong(f"`{text[:40]}` is no version") from None
 
     def tables(self, value: object, what: str, limit: int) -> list[Any]:
@@ -220,11 +229,11 @@ class LockReader:
 
     def edge(self, line: str, marker: str = "") -> Edge:
         """Returns the edge of a requirement (PEP 508)."""
-        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.requirements import Requirement
 
         try:
             requirement = Requirement(self.text_of(line, "a requirement"))
-        except (InvalidRequirement, RecursionError):
+        except (ValueError, RecursionError):
             raise self.wrong(f"`{str(line)[:60]}` is no requirement") from None
         return Edge(
             name=normal(requirement.name),

@@ -64,7 +64,7 @@ def marker_environment(info: Mapping[str, Any]) -> dict[str, str]:
 
 def holds_somewhere(marker: str) -> bool:
     """Whether a marker holds for some CPython on Linux; True for a marker that is none, which pip reports."""
-    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+    from packaging.markers import Marker
 
     try:
         parsed = Marker(marker)
@@ -73,7 +73,7 @@ def holds_somewhere(marker: str) -> bool:
                 environment = marker_environment({"version": f"3.{minor}.9", "platform": f"linux-{machine}"})
                 if parsed.evaluate({**environment, "extra": ""}):
                     return True
-    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, RecursionError):
+    except (ValueError, RecursionError):
         return True
     return False
 
@@ -99,6 +99,7 @@ class Selector:
             "dependency_groups": {normal(name) for name in (*groups, *lock.default_groups)},
         }
         self._verdicts: dict[str, bool] = {}
+        self._candidates: dict[tuple[str, str], list[LockedRelease]] = {}  # by name and bounds
         self._named = lock.named()
 
     def select(self, lines: Iterable[str]) -> Selection:
@@ -156,11 +157,14 @@ class Selector:
         chosen = selection.packages.get(edge.name)
         if self.lock.flat:
             return chosen if chosen and is_within(chosen.version, edge.bounds) else None
-        candidates = [
-            package
-            for package in self._named.get(edge.name, ())
-            if is_within(package.version, edge.bounds) and self._is_for(package)
-        ]
+        key = edge.name, edge.bounds
+        if key not in self._candidates:
+            self._candidates[key] = [
+                package
+                for package in self._named.get(edge.name, ())
+                if is_within(package.version, edge.bounds) and self._is_for(package)
+            ]
+        candidates = self._candidates[key]
         return chosen if chosen in candidates else candidates[-1] if candidates else None
 
     def _is_for(self, package: LockedRelease) -> bool:
@@ -171,7 +175,7 @@ class Selector:
         if not marker:
             return True
         if marker not in self._verdicts:
-            from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+            from packaging.markers import Marker
 
             try:
                 parsed = Marker(marker)
@@ -179,7 +183,7 @@ class Selector:
                     self._verdicts[marker] = parsed.evaluate({**self._environment, **self._sets}, context="lock_file")
                 else:
                     self._verdicts[marker] = parsed.evaluate(self._environment)
-            except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, RecursionError, ValueError):
+            except (ValueError, RecursionError):
                 raise ContradictoryLockError(f"`{marker[:60]}` is no marker", line) from None
         return self._verdicts[marker]
 
@@ -198,22 +202,22 @@ class Selector:
 
 def plain_requirement(line: str) -> Requirement | None:
     """Returns a line that is a name with bounds and a marker alone; None for every other."""
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         requirement = Requirement(re.split(r"\s--", line, maxsplit=1)[0])
-    except InvalidRequirement:
+    except (ValueError, RecursionError):
         return None
     return None if requirement.url or " --" in line else requirement
 
 
 def is_within(version: str, bounds: str) -> bool:
     """Whether a version (PEP 440) is within bounds; a package without a version is within all."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
     if not bounds or not version:
         return True
     try:
         return SpecifierSet(bounds).contains(version, prereleases=True)
-    except InvalidSpecifier:  # Poetry's notation has more than PEP 440
+    except ValueError:  # Poetry's notation has more than PEP 440
         return True

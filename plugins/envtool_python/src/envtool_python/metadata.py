@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from envtool.api.toml_reader import read_toml
 from envtool_python import package_layout
 from envtool_python.decode import WrongFileError
 from envtool_python.poetry import poetry_dependencies, poetry_groups, poetry_version, table
@@ -271,7 +272,7 @@ def _value(node: ast.expr | None, values: Mapping[str, ast.expr], depth: int = 0
 
 def _toml(text: str, path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return read_toml(text)
     except tomllib.TOMLDecodeError as error:
         message = re.sub(r" \(at .*\)$", "", str(error))
         position = re.search(r"\(at line (\d+), column (\d+)\)", str(error))

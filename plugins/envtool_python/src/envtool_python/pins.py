@@ -79,7 +79,7 @@ def keep_constraints(pins: api.Json, requirements: Sequence[str]) -> list[api.Js
 
 
 def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     from envtool_python.requirements import name_of, normal
 
@@ -88,7 +88,7 @@ def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
             continue
         try:
             requirement = Requirement(line)
-        except InvalidRequirement:  # with options behind it, for example
+        except (ValueError, RecursionError):  # with options behind it, for example
             return True
         if requirement.url or not requirement.specifier.contains(entry["version"], prereleases=True):
             return True

@@ -163,9 +163,9 @@ def _conflict_error(text: str, _: Mapping[str, object]) -> tuple[str, str]:
 
 
 def _is_allowed(line: str, version: str) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         return Requirement(line).specifier.contains(version, prereleases=True)
-    except InvalidRequirement:
+    except (ValueError, RecursionError):
         return False

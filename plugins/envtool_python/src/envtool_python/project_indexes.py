@@ -12,6 +12,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from envtool.api.toml_reader import read_toml
 from envtool_python.decode import line_of
 from envtool_python.dependency_sources import WrongSource
 from envtool_python.poetry import table
@@ -57,7 +58,7 @@ def replacement_index(
 
 def _parse_toml(text: str) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(text)
+        return read_toml(text)
     except tomllib.TOMLDecodeError:  # uv reports it
         return {}
 

@@ -11,6 +11,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from envtool.api.toml_reader import read_toml
 from envtool_python.pip_config import file_name
 from envtool_python.python_versions import fits
 
@@ -31,7 +32,7 @@ def entries_of(text: str, info: Mapping[str, Any]) -> list[Entry]:
     Raises NotPinnedError."""
     ranks = {tag: rank for rank, tag in enumerate(tags_of(info))}
     try:
-        packages = tomllib.loads(text).get("packages", [])
+        packages = read_toml(text).get("packages", [])
     except tomllib.TOMLDecodeError as error:
         raise NotPinnedError(f"uv's answer is no TOML: {error}") from None
     return [_entry(package, ranks) for package in packages]

@@ -12,12 +12,12 @@ import base64
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from envtool import api
+from envtool.api.toml_reader import read_toml
 from envtool.api.toolchains import ToolArchive
 
 MAX_LIST = 32 << 20  # bytes: uv's own has 3 MB
@@ -226,6 +226,6 @@ def _config_files(environ: Mapping[str, str]) -> list[str]:
 def _read_config(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            return tomllib.loads(file.read(_MAX_CONFIG))
-    except (OSError, ValueError, RecursionError):
+            return read_toml(file.read(_MAX_CONFIG))
+    except (OSError, ValueError):
         return {}

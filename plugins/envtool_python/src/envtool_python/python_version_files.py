@@ -51,16 +51,15 @@ def wanted_pythons(project: api.Project) -> Iterator[api.WantedVersion]:
 def supported_pythons(project: api.Project) -> Iterator[api.WantedVersion]:
     """Yields the Pythons that the project supports, by its `requires-python` or what its backend has in its place. What
     is no version specifier (PEP 440), and a file that cannot be read, say nothing: `language: python` reports them."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
-    from envtool_python.decode import WrongFileError
     from envtool_python.metadata import read_facts
     from envtool_python.python_versions import requires_python_position
 
     try:
         supported = read_facts(project).requires_python.strip()
         SpecifierSet(supported)
-    except (InvalidSpecifier, WrongFileError, api.UsageError):
+    except (ValueError, api.UsageError):  # WrongFileError is a ValueError
         return
     if supported:
         file, line = requires_python_position(project)

@@ -73,11 +73,11 @@ def requires_python_position(project: FileReader) -> tuple[str, int]:
 
 def fits(specifier: str, version: str) -> bool:
     """Whether the project supports a version. True for an invalid specifier, which pip reports."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidSpecifier:
+    except ValueError:
         return True
 
 

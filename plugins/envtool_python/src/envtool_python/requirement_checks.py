@@ -62,11 +62,11 @@ def line_fault(line: str, *, written: bool = False) -> tuple[str, str]:
 def _requirement_fault(bare: str, line: str) -> tuple[str, str]:
     if _PLAIN.fullmatch(bare):
         return "", ""
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         Requirement(bare)
-    except InvalidRequirement as error:
+    except (ValueError, RecursionError) as error:
         match = _BARE.match(bare)
         if match:
             return f"`{line}` says a version, and not how to compare", f"write `{match[1].strip()}=={match[2]}`"

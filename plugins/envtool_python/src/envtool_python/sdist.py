@@ -110,11 +110,11 @@ def version_of(file: str, name: str) -> str | None:
 
 
 def _is_same_version(version: str, requested: str) -> bool:
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     try:
         return Version(version) == Version(requested)
-    except InvalidVersion:
+    except ValueError:
         return version == requested
 
 

@@ -13,6 +13,7 @@ import shlex
 import tomllib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from envtool.api.toml_reader import read_toml
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
 
@@ -233,7 +234,7 @@ def pytest_settings(project: FileReader, facts: ProjectMetadata) -> Mapping[str,
 
 def _toml(text: str) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(text)
+        return read_toml(text)
     except tomllib.TOMLDecodeError:  # pytest reports it
         return {}
 

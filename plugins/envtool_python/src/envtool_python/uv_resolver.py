@@ -45,11 +45,11 @@ def reason_against(options: Mapping[str, Any], pip_request: PipRequest) -> str:
 
 def _is_plain(line: str) -> bool:
     """Whether a line is a name with versions and a marker alone: no option, hash, URL or path."""
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         return Requirement(line).url is None
-    except InvalidRequirement:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -95,11 +95,11 @@ def _match_plain(pattern: re.Pattern[str], tags: Sequence[str]) -> dict[str, str
 
 def public_version(text: str) -> str:
     """Returns a version (PEP 440) in normal form without its local part; empty if the text is no version."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     try:
         return Version(text[:200]).public
-    except InvalidVersion:
+    except ValueError:
         return ""
 
 

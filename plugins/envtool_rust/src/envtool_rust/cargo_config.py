@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from envtool import api
+from envtool.api.toml_reader import read_toml
 from envtool_rust.toml_text import toml_text
 
 _HTTP = ("proxy", "check-revoke", "timeout", "low-speed-limit", "multiplexing", "ssl-version", "user-agent")
@@ -148,8 +148,8 @@ def host_config(project: str, environ: Mapping[str, str]) -> CargoConfig:
 def parse_config(text: str) -> Mapping[str, Any]:
     """Parses a config.toml; one that is wrong counts as empty, since cargo itself reports it in a task."""
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError):
+        return read_toml(text)
+    except ValueError:
         return {}
 
 

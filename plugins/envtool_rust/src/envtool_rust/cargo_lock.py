@@ -12,10 +12,11 @@ Version 1 has the checksums in `[metadata]`.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from envtool.api.toml_reader import read_toml
 
 # How lock files name the registry that is cargo's own, wherever it really is: SourceId::crates_io of cargo.
 CRATES_IO = "https://github.com/rust-lang/crates.io-index"
@@ -63,8 +64,8 @@ class CargoLock:
 def parse_lock(text: str, name: str) -> CargoLock:
     """Parses the text of a Cargo.lock. Raises CargoLockError, which begins with `name`."""
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_toml(text)
+    except ValueError as error:
         raise CargoLockError(f"{name} is not TOML: {str(error)[:200]}") from None
     version = document.get("version", 1)
     if type(version) is not int or not 1 <= version <= NEWEST:

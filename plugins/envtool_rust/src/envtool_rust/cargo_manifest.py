@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from envtool.api.toml_reader import read_toml
+
 Read: TypeAlias = Callable[[str], str | None]
 Glob: TypeAlias = Callable[[str], list[str]]
 
@@ -69,7 +71,7 @@ class Manifest:
 def parse_manifest(text: str, file: str) -> Manifest:
     """Parses the text of a Cargo.toml. Raises CargoManifestError."""
     try:
-        table = tomllib.loads(text.removeprefix("\ufeff"))
+        table = read_toml(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         position = re.search(r"\(at line (\d{1,9}), column (\d{1,9})\)", str(error))
         line, column = (int(position[1]), int(position[2])) if position else (1, 1)

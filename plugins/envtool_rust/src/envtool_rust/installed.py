@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
 from envtool.api import Package, Tree
+from envtool.api.toml_reader import read_toml
 
 # A crate's directory in the layers of this plugin, or of `cargo fetch` and `cargo vendor`: NAME-VERSION.
 _PLACE = re.compile(r"/opt/cargo/(?:crates|registry-[0-9a-f]{8}|git)/[^/]+/")
@@ -30,8 +30,8 @@ def crates_with(tree: Tree, path: str) -> list[Package]:
 def parse_crate(path: str, content: bytes) -> Package | None:
     """Returns the package that a Cargo.toml describes, or None if it names none."""
     try:
-        package = tomllib.loads(content.decode()).get("package")
-    except (ValueError, RecursionError):
+        package = read_toml(content.decode()).get("package")
+    except ValueError:
         return None
     if not isinstance(package, dict):
         return None

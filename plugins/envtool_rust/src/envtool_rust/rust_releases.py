@@ -11,12 +11,12 @@ import base64
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from envtool import api
+from envtool.api.toml_reader import read_toml
 from envtool.api.toolchains import ToolArchive
 
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
@@ -176,7 +176,7 @@ def _read(content: bytes, target: str) -> RustRelease:
     """Raises ValueError, TypeError, KeyError, AttributeError, RecursionError."""
     if len(content) > MAX_MANIFEST or max(map(len, content.split(b"\n"))) > _MAX_LINE:
         raise ValueError("it is too large")
-    manifest: dict[str, Any] = tomllib.loads(content.decode())
+    manifest = read_toml(content.decode())
     if manifest["manifest-version"] != "2":
         raise ValueError("its version is not 2")
     packages, renames = manifest["pkg"], manifest.get("renames", {})

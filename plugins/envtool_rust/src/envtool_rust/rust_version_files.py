@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 
 from envtool import api
+from envtool.api.toml_reader import read_toml
 
 FILES = ("rust-toolchain", "rust-toolchain.toml")  # rustup takes the first if there are both
 _MAX_TEXT = 1 << 16  # characters of a file
@@ -39,8 +40,8 @@ def _channel(text: str, name: str) -> str:
     try:
         if len(text) > _MAX_TEXT:
             raise tomllib.TOMLDecodeError("it is too large")
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_toml(text)
+    except ValueError as error:
         raise _wrong(name, 1, f"{name} is no TOML: {str(error)[:80]}", text) from None
     toolchain = document.get("toolchain")
     channel = toolchain.get("channel") if isinstance(toolchain, dict) else None

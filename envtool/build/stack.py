@@ -13,7 +13,7 @@ from envtool.errors import BuildError, MakeError
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json, LayerSpec
 from envtool.plan.graph import Node
-from envtool.store import answer_cache, canonical, layers
+from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ def check_conflicts(stack: Stack, context: Context) -> None:
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
         answer = answer_cache.get(context.store, dict(question))
         if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
+            from envtool.store import canonical
+
             clash = canonical.find_conflicts(layers.read_records(lower.layer), layers.read_records(upper.layer))
             answer = {"paths": [*clash[:MAX_CLASHES]]}
             answer_cache.put(context.store, dict(question), answer)

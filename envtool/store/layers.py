@@ -10,16 +10,19 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from envtool.errors import StoreError
 from envtool.fs import store_files
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
-from envtool.store import answer_cache, canonical, disk_errors, locks
-from envtool.store.canonical import CaptureResult
+from envtool.store import answer_cache, disk_errors, locks
 from envtool.store.json_documents import dumps, is_count, load
 from envtool.store.store import Store
 from envtool.store.temp_dirs import RemoveTree, temp_directory
+
+if TYPE_CHECKING:
+    from envtool.store.canonical import CaptureResult
 
 __all__ = ["Layer", "NewLayer", "find", "hold_layers", "open_draft", "temp_directory"]
 
@@ -96,6 +99,8 @@ def read_layer_json(store: Store, key: str) -> Layer:
 def read_records(layer: Layer) -> list[tuple[bytes, bytes]]:
     """Returns the path and fields of each entry of a layer, by its manifest (canonical.read_manifest). Raises
     StoreError (code layer-damaged)."""
+    from envtool.store import canonical  # verbs that look read no manifest
+
     try:
         data = store_files.read_regular_file(layer.manifest, most=canonical.MAX_MANIFEST_SIZE)
         if layer.listed and hashlib.sha256(data).hexdigest() != layer.listed:

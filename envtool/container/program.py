@@ -292,8 +292,12 @@ class Program:
         """Returns a dict of str, int, bool, None, bytes, tuple, list and dict only, for `supervisor.run`."""
         vary = self.vary
         ask = ("getdents64",) if vary and vary.order else ()
-        single = seccomp.build_filter(single=True, sync=self.sync, ask=ask) if self.user == "root" else b""
-        plain = seccomp.build_filter(single=False, sync=self.sync, ask=ask)
+        # What a container writes to the checkout belongs to the caller: a setuid program there is one of the caller's.
+        set_id = self.project is None or self.project.writable_but is None
+        plain = seccomp.build_filter(single=False, sync=self.sync, ask=ask, set_id=set_id)
+        single = b""
+        if self.user == "root":
+            single = seccomp.build_filter(single=True, sync=self.sync, ask=ask, set_id=set_id)
         return {
             "operations": self.operations(),
             "hidden": self.project.hidden if self.project and self.project.writable_but is None else (),

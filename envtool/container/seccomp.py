@@ -16,6 +16,8 @@ EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _S_IFCHR, _S_IFMT = 0o020000, 0o170000
+_SET_ID = 0o6000  # S_ISUID, S_ISGID
+_MAKES_FILE = 0o20000100  # O_CREAT, __O_TMPFILE
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 # A socket of another family loads a kernel module (AF_ALG, AF_VSOCK, AF_RXRPC …), or reaches beyond the namespace.
 _FAMILIES = (1, 2, 10, 16, 17)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
@@ -32,6 +34,7 @@ _X86_64 = {
     "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
     "setuid": 105, "setgid": 106, "setreuid": 113, "setregid": 114, "setgroups": 116, "setresuid": 117,
     "setresgid": 119, "setfsuid": 122, "setfsgid": 123, "capset": 126,
+    "open": 2, "creat": 85, "chmod": 90, "fchmod": 91, "fchmodat": 268, "openat": 257,
     "fsync": 74, "fdatasync": 75, "msync": 26, "sync": 162, "syncfs": 306, "sync_file_range": 277,
     "keyctl": 250, "add_key": 248, "request_key": 249, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
     "kexec_load": 246, "kexec_file_load": 320, "init_module": 175, "finit_module": 313, "delete_module": 176,
@@ -49,6 +52,7 @@ _AARCH64 = {
     "ioctl": 29, "mknodat": 33, "clone": 220, "unshare": 97, "clone3": 435, "setns": 268,
     "fchown": 55, "fchownat": 54, "setuid": 146, "setgid": 144, "setreuid": 145, "setregid": 143, "setgroups": 159,
     "setresuid": 147, "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "capset": 91,
+    "fchmod": 52, "fchmodat": 53, "openat": 56,
     "fsync": 82, "fdatasync": 83, "msync": 227, "sync": 81, "syncfs": 267, "sync_file_range": 84,
     "keyctl": 219, "add_key": 217, "request_key": 218, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
     "kexec_load": 104, "kexec_file_load": 294, "init_module": 105, "finit_module": 273, "delete_module": 106,
@@ -64,6 +68,7 @@ _AARCH64 = {
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442,
+    "openat2": 437, "fchmodat2": 452,
     "pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440,
     "set_mempolicy_home_node": 450, "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
 }
@@ -86,6 +91,11 @@ _SYNC_CALLS = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range
 _OWNER_CALLS = (
     "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid",
     "setresgid", "setfsuid", "setfsgid", "capset",
+)
+# Calls that give a file a mode, each with the argument that is the mode, and the one that has flags (-1: none).
+_MODE_CALLS = (
+    ("chmod", 1, -1), ("fchmod", 1, -1), ("fchmodat", 2, -1), ("fchmodat2", 2, -1), ("creat", 1, -1), ("mknod", 1, -1),
+    ("mknodat", 2, -1), ("open", 2, 1), ("openat", 3, 2),
 )
 # What the processes of a pod may not do, besides: start or signal a process, or look into one.
 _REFUSED_TO_SERVICES = (
@@ -137,21 +147,29 @@ def _device(index: int) -> bytes:
     return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
 
 
-def build_filter(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
+def _sets_id(mode: int, flags: int) -> bytes:
+    tests = _argument(mode) + _instruction(_ANY_BIT, _SET_ID, 0, 1)
+    return tests if flags < 0 else _argument(flags) + _instruction(_ANY_BIT, _MAKES_FILE, 0, 3) + tests
+
+
+def build_filter(
+    *, single: bool, sync: bool, ask: tuple[str, ...] = (), set_id: bool = True, machine: str = ""
+) -> bytes:
     """Returns the filter of a container. `single`: chown and its kin answer 0 without effect (and so does mknod of
     devices). `sync` False: fsync and its kin too. The calls in `ask` are answered by the process that listens
-    (perturb.py). Raises KeyError for a machine whose call numbers are not known.
+    (perturb.py). `set_id` False: no file gets a setuid or setgid bit. Raises KeyError for a machine whose call numbers
+    are not known.
     """
-    wanted = (single, sync, ask, machine or os.uname().machine)
+    wanted = (single, sync, ask, set_id, machine or os.uname().machine)
     if wanted not in _built:
         _built[wanted] = _build(*wanted)
     return _built[wanted]
 
 
-_built: dict[tuple[bool, bool, tuple[str, ...], str], bytes] = {}  # what `build_filter` has returned
+_built: dict[tuple[bool, bool, tuple[str, ...], bool, str], bytes] = {}  # what `build_filter` has returned
 
 
-def _build(single: bool, sync: bool, ask: tuple[str, ...], machine: str) -> bytes:
+def _build(single: bool, sync: bool, ask: tuple[str, ...], set_id: bool, machine: str) -> bytes:
     audit, numbers_of_machine = _ARCHITECTURES[machine]
     numbers = {**numbers_of_machine, **_COMMON}
     program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
@@ -162,6 +180,11 @@ def _build(single: bool, sync: bool, ask: tuple[str, ...], machine: str) -> byte
         program += _rule(numbers[name], _NOTIFY)
     for name in _ABSENT_CALLS:
         program += _rule(numbers[name], _ERRNO | ENOSYS)
+    if not set_id:
+        program += _rule(numbers["openat2"], _ERRNO | ENOSYS)  # its mode is in memory that a filter does not see
+        for name, mode, flags in _MODE_CALLS:
+            if name in numbers:
+                program += _rule_if(numbers[name], _sets_id(mode, flags), _ERRNO | EPERM)
     for name in ("clone", "unshare"):
         program += _rule_if(numbers[name], _has_any_bit(0, _NEW_NAMESPACES), _ERRNO | EPERM)
     for name in ("socket", "socketpair"):

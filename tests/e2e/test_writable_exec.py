@@ -15,7 +15,9 @@ ESCAPES = """
 exec 2>&1
 echo made > made && mkdir -p deep/er && echo two > deep/er/file
 ln -sf /etc/passwd link && ln -s ../../.. up
-chmod 4755 made; mknod device c 1 3
+chmod 4755 made; chmod g+s deep; mkdir -m 2777 deep/group; install -m 6755 /bin/true installed; mknod device c 1 3
+python3 -c 'import os; os.open("opened", os.O_CREAT | os.O_WRONLY, 0o4755)'
+cp /bin/true plain && chmod 1755 plain
 echo edited >> tracked && echo private >> ignored
 echo no > .git/config
 mv .git moved
@@ -60,6 +62,9 @@ def test_what_a_command_may_write(checkout):
     for name in ("made", "deep", "deep/er/file", "link"):
         assert (checkout.project / name).lstat().st_uid == checkout.caller.uid, name
     assert not (checkout.project / "device").exists()
+    assert (checkout.project / "plain").stat().st_mode & 0o7777 == 0o1755
+    special = [path for path in checkout.project.rglob("*") if path.lstat().st_mode & 0o6000]
+    assert special == [], "other users of this machine could run a program of the caller's"
     # the next command, which does not ask, has none of it: neither a plan nor a mount is kept
     done = checkout.envtool("exec", "unit", "--", "sh", "-c", "echo more >> tracked; cat ignored")
     assert (done.status, done.out) == (1, "")

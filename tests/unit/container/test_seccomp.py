@@ -88,6 +88,38 @@ def test_a_single_id_pretends(machine):
         assert interpret(program, numbers["mknodat"], (0, 0, mode, 0, 0, 0), arch) == answer, oct(mode)
 
 
+def test_no_setuid_bit_where_files_belong_to_the_caller(machine):
+    name, arch, numbers = machine
+    create, temporary = 0o100, 0o20200000  # O_CREAT; O_TMPFILE
+    for single in (False, True):
+        program = seccomp.build_filter(single=single, sync=True, set_id=False, machine=name)
+        usual = seccomp.build_filter(single=single, sync=True, machine=name)
+        for call, position in (("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("fchmodat2", 2), ("creat", 1)):
+            if call not in numbers:
+                continue
+            for mode in (0o4755, 0o2755, 0o6000, 0o2777, 0o104755, 1 << 16 | 0o4000):
+                arguments = [7] * 6
+                arguments[position] = mode
+                assert interpret(program, numbers[call], arguments, arch) == EPERM, (call, oct(mode))
+                assert interpret(usual, numbers[call], arguments, arch) == ALLOW
+            for mode in (0o755, 0o1777, 0, 0o100644):
+                arguments[position] = mode
+                assert interpret(program, numbers[call], arguments, arch) == ALLOW, (call, oct(mode))
+        for call, flags in (("open", 1), ("openat", 2)):
+            if call not in numbers:
+                continue
+            for flag, answer in ((create, EPERM), (create | 1, EPERM), (temporary, EPERM), (0, ALLOW), (0o1003, ALLOW)):
+                arguments = [0] * 6
+                arguments[flags : flags + 2] = flag, 0o4755
+                assert interpret(program, numbers[call], arguments, arch) == answer, (call, oct(flag))
+                arguments[flags + 1] = 0o1755
+                assert interpret(program, numbers[call], arguments, arch) == ALLOW, (call, oct(flag))
+        assert interpret(program, numbers["openat2"], arch=arch) == ENOSYS
+        assert interpret(usual, numbers["openat2"], arch=arch) == ALLOW
+        assert interpret(program, numbers["mknodat"], (0, 0, 0o104755, 0, 0, 0), arch) == EPERM
+        assert interpret(program, numbers["mknodat"], (0, 0, 0o100755, 0, 0, 0), arch) == ALLOW
+
+
 def test_sync_can_be_silenced(machine):
     name, arch, numbers = machine
     program = seccomp.build_filter(single=False, sync=False, machine=name)

@@ -16,6 +16,7 @@ version_choice  which file of a project decides the version of a toolchain
 untrusted_text  numbers, sizes and patterns that strangers wrote
 toml_reader     TOML that strangers wrote
 foreign_tree    paths and users of a tree that strangers made
+pip_indexes     how this machine's pip is configured, and the files on the pages of package indexes
 oci_images      names, documents and layouts of images; registries
 
 A plugin is a module (or object) in the entry-point group `envtool` whose functions are marked with `hook`:

@@ -71,6 +71,11 @@ class Site(Protocol):
         """Runs a command in a throw-away container on the stack below, with the inputs at PROJECT. With `network` the
         container has the host's network, CA bundle and proxy variables. A non-zero exit status raises nothing."""
 
+    def host_pip(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Completed:
+        """Runs this machine's own pip, as its user has configured it; with `variables`, by these alone. For commands
+        that install nothing: see api.pip_indexes. Raises ResolveError if there is no pip; a non-zero exit status raises
+        nothing."""
+
     def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
         """Returns, for each end of a path (`ffi.h`, `bin/cmake`), the package of the base's own distribution that has a
         file with such a path; ends without a known package are left out. For hints: call it after a failure only."""

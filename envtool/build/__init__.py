@@ -12,6 +12,7 @@ failure_hints     Hints for a failed command, from what it printed
 fetch_all         Fetches the pinned files of a whole spec and builds only what it takes to know them
 fetch_files       Fetches the files of one layer into the blob store
 host_network      Proxies and certificates for containers with the host's network
+host_pip          Runs this machine's pip
 limit_checks      Checks before anything starts that limits can be enforced on this machine
 limit_messages    Says which limit ended a container, and what raises it
 lock_platforms    Locks a spec for another architecture: `lock --platform`

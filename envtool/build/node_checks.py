@@ -156,7 +156,7 @@ class NoNetworkSite(ProjectSite):
         """Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
-    fetch = learn = run = keep = shared = registries = packages_with = get
+    fetch = learn = run = keep = shared = registries = packages_with = host_pip = get
 
     def seen(self, sha256: str, url: str) -> None:
         """Does nothing."""

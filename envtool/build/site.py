@@ -154,6 +154,12 @@ class ContainerSite(ProjectSite):
         except MakeError:
             return {}
 
+    def host_pip(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Completed:
+        """See api.Site. Raises ResolveError."""
+        from envtool.build.host_pip import run_host_pip
+
+        return run_host_pip(arguments, variables)
+
     def registries(self) -> Registries:
         """See api.Site."""
         from envtool.net.oci.registry import RegistryClient

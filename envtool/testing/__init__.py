@@ -136,6 +136,7 @@ class MemorySite:
         self.tagged: tuple[str, ...] = ()
         self.packaged: dict[str, str] = {}  # end of a path -> package
         self.images: Registries | None = None
+        self.pip: dict[str, str] = {}  # first argument -> what this machine's pip prints
 
     def open(self, path: str, *, limit: int = host_access.MAX_FILE_SIZE) -> BinaryIO:
         """See api.Site."""
@@ -182,6 +183,12 @@ class MemorySite:
         raise api.FetchError(
             f"a fetch of {', '.join(fetch.name for fetch in fetches)} in a test's site", code="fetch-missing"
         )
+
+    def host_pip(self, *arguments: str, variables: Mapping[str, str] | None = None) -> api.Completed:
+        """See api.Site; `pip` has the answers by the first argument."""
+        if arguments[0] not in self.pip:
+            raise api.ResolveError(f"no answer for `pip {arguments[0]}` in this test's site", code="no-answer")
+        return api.Completed(status=0, stdout=self.pip[arguments[0]].encode(), stderr=b"")
 
     def registries(self) -> Registries:
         """See api.Site; `images` is the client."""

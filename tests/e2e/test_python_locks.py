@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from envtool.api.pip_indexes import parse_default_index
+
 pytest.importorskip("envtool_python")
-from envtool_python.simple_index import default_index
 
 pytestmark = [
     pytest.mark.e2e,
@@ -64,7 +65,7 @@ def usual_index() -> str:
     """The index that this machine's pip asks by default: the data have no name of one."""
     command = [sys.executable, "-m", "pip", "install", "--help"]
     environ = {**os.environ, "COLUMNS": "300"}
-    return default_index(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)
+    return parse_default_index(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)
 
 
 def pins(top: Path) -> dict:

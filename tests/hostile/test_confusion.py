@@ -394,7 +394,7 @@ def resolved(files, options, strangers, tmp_path, monkeypatch, request=None, uv=
     index = PipConfig(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
     for module in (resolver, simple_index, uv_resolver):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
-    monkeypatch.setattr(simple_index, "_default_index_url", lambda: "https://usual.invalid/simple")
+    monkeypatch.setattr(simple_index, "default_index", lambda _site: "https://usual.invalid/simple")
     if not uv:
         monkeypatch.setattr(uv_resolver, "uv_entry", lambda _arch: None)
     monkeypatch.setattr(resolver, "_newest_pip", lambda *_: PIP)

@@ -34,6 +34,7 @@ ALLOWED = {
     "envtool/kinds/in_place_steps.py": CONTAINER,
     "envtool/fs/passwd.py": "/proc/self",
     "envtool/net/oci/": OWN + ", and blobs of the store",
+    "envtool/api/pip_indexes.py": OWN + ": indexes on disk, of pip's configuration",
     "envtool/build/host_network.py": OWN,
     "envtool/build/": STORE,
     "envtool/run/observed_reads.py": OWN + ": /sys",
@@ -46,7 +47,6 @@ ALLOWED = {
     "envtool/run/fast_test.py": STORE,
     "envtool/images/image_blobs.py": STORE,
     "envtool/kinds/image/image_archives.py": PRIVATE,
-    "plugins/envtool_cc/src/envtool_cc/pip_indexes.py": OWN,
     "plugins/envtool_java/src/envtool_java/build_recorder.py": STORE + ": what was fetched",
     "plugins/envtool_java/src/envtool_java/repositories.py": OWN,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
@@ -70,7 +70,6 @@ ALLOWED = {
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/compiling.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/inside.py": CONTAINER,
-    "plugins/envtool_python/src/envtool_python/simple_index.py": OWN,
     "plugins/envtool_python/src/envtool_python/tagged.py": CONTAINER,
 }
 READS = ("open", "io.open", "tarfile.open", "zipfile.ZipFile", "gzip.open")

@@ -8,7 +8,7 @@ import os
 import stat
 
 import pytest
-from envtool_cc import pip_indexes, wheel_layouts
+from envtool_cc import wheel_layouts
 from envtool_cc.kinds import (
     TOOLCHAIN_KINDS,
     TOOLCHAINS,
@@ -17,10 +17,10 @@ from envtool_cc.kinds import (
     NinjaToolchain,
     ZigToolchain,
 )
-from envtool_cc.pip_indexes import Indexes, parse_page
 from envtool_cc.wheel_releases import read_wheel
 
 from envtool import api, testing
+from envtool.api.pip_indexes import Link
 
 INDEX = "https://index.invalid/simple/"
 FILES = "https://files.invalid/"
@@ -54,15 +54,14 @@ def page(*names, yanked=(), unhashed=(), wrong=()):
 
 def site(*names, package="cmake", arch="x86_64", **named):
     files, content = page(*(names or CMAKES), **named)
-    return testing.MemorySite(urls={**files, f"{INDEX}{package}/": content}, arch=arch)
+    return site_of({**files, f"{INDEX}{package}/": content}, arch=arch)
 
 
-@pytest.fixture(autouse=True)
-def host(monkeypatch):
-    """No test asks this machine's pip; the list is what it is configured to print."""
-    answers = {"config": f"global.index-url={INDEX!r}\n", "install": ""}
-    monkeypatch.setattr(pip_indexes, "_run_pip", lambda *arguments: answers[arguments[0]])
-    return answers
+def site_of(urls, config=f"global.index-url={INDEX!r}\n", arch="x86_64"):
+    """`config` is what this machine's pip prints."""
+    memory = testing.MemorySite(urls=urls, arch=arch)
+    memory.pip = {"config": config}
+    return memory
 
 
 def resolve(wanted, at=None, kind=CmakeToolchain):
@@ -144,10 +143,11 @@ def test_files_without_a_hash_or_with_another():
         resolve("3.29", site(wrong=CMAKES[:1]))
 
 
-def test_indexes_beside_the_usual_one(host):
-    host["config"] += "global.extra-index-url='https://u:secret@own.invalid/simple https://down.invalid/simple'\n"
+def test_indexes_beside_the_usual_one():
+    config = "global.extra-index-url='https://u:secret@own.invalid/simple https://down.invalid/simple'\n"
     files, content = page(*CMAKES[:1])
     at = site(CMAKES[1])
+    at.pip["config"] += config
     at.urls |= files | {"https://u:secret@own.invalid/simple/cmake/": content.replace(b"files.invalid", b"own.invalid")}
     at.urls["https://u:secret@own.invalid/" + CMAKES[0]] = CMAKES[0].encode()
     pins = resolve("3.29", at)
@@ -155,42 +155,17 @@ def test_indexes_beside_the_usual_one(host):
     assert "secret" not in json.dumps(pins)
 
 
-def test_a_directory_of_this_machine(host, tmp_path):
+def test_a_directory_of_this_machine(tmp_path):
     (tmp_path / CMAKES[0]).write_bytes(b"wheel")
-    host["config"] = f"global.find-links={str(tmp_path)!r}\nglobal.no-index='true'\n"
-    at = testing.MemorySite(urls={f"file://{tmp_path / CMAKES[0]}": b"wheel"})
+    config = f"global.find-links={str(tmp_path)!r}\nglobal.no-index='true'\n"
+    at = site_of({f"file://{tmp_path / CMAKES[0]}": b"wheel"}, config)
     assert resolve("3.29", at)["archives"][0]["sha256"] == hashlib.sha256(b"wheel").hexdigest()
-    assert at.owned == [str(tmp_path)]
+    assert {*at.owned} == {str(tmp_path)}
 
 
 def test_an_index_that_does_not_answer_is_named():
     with pytest.raises(api.ResolveError, match=r"no answer from Python package index \(.*index\.invalid"):
-        resolve("3.29", testing.MemorySite())
-
-
-def test_how_pip_is_configured():
-    answers = {
-        "config": ":env:.index-url='https://e.invalid/'\nglobal.index-url='https://g.invalid/'\nfreeze.index-url='x'\n"
-    }
-    assert pip_indexes.read_indexes(lambda *arguments: answers[arguments[0]]) == Indexes((), ("https://e.invalid/",))
-    answers = {"config": "", "install": "Base URL (default https://d.invalid/simple). This"}
-    assert pip_indexes.read_indexes(lambda *arguments: answers[arguments[0]]).urls == ("https://d.invalid/simple",)
-    with pytest.raises(api.ResolveError, match="pip names no default index"):
-        pip_indexes.read_indexes(lambda *_: "")
-
-
-@pytest.mark.parametrize(
-    "href",
-    [
-        "file:///etc/cmake-9.0-py3-none-any.whl",
-        "ftp://h/cmake-9.0-py3-none-any.whl",
-        "http://[/cmake-9.0-py3-none-any.whl",
-        "javascript:cmake-9.0-py3-none-any.whl",
-    ],
-)
-def test_links_that_lead_elsewhere(href):
-    assert parse_page(f'<a href="{href}">cmake-9.0-py3-none-any.whl</a>', INDEX) == []
-    assert parse_page(f'<base href="file:///etc/"><a href="{href}">', INDEX) == []
+        resolve("3.29", site_of({}))
 
 
 @pytest.mark.parametrize(
@@ -206,21 +181,22 @@ def test_links_that_lead_elsewhere(href):
     ],
 )
 def test_names_that_are_no_wheel_of_ours(name):
-    assert read_wheel(pip_indexes.Link(name, FILES, "", False), "cmake", "x86_64") is None
+    assert read_wheel(Link(name, FILES, "", False), "cmake", "x86_64") is None
 
 
-def test_a_page_without_end(monkeypatch):
-    monkeypatch.setattr(pip_indexes, "MAX_PAGE", 100)
-    with pytest.raises(api.ResolveError, match="has more than"):
-        resolve("3.29")
+def test_an_index_that_may_not_be_asked(monkeypatch):
+    at = site()
+    at.pip["config"] += "global.extra-index-url='https://other.invalid/'\n"
+    get = at.get
 
+    def offline(url):
+        if "other" in url:
+            raise api.FetchError("--offline: not asked", code="offline")
+        return get(url)
 
-def test_the_environment_needs_a_pip(monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setattr(pip_indexes.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(api, "find_program", lambda *_: "")
-    with pytest.raises(api.ResolveError, match="this machine has no pip"):
-        resolve("3.29", testing.MemorySite())
+    monkeypatch.setattr(at, "get", offline)
+    with pytest.raises(api.FetchError, match="--offline"):
+        resolve("3.29", at)
 
 
 # ---- what a wheel becomes -------------------------------------------------------------------------------------------

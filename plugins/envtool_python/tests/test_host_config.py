@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,29 +12,42 @@ from envtool import api
 from envtool.testing import MemorySite
 
 
-def test_one_run_starts_the_hosts_pip_once(monkeypatch):
-    starts = []
+class CountingSite(MemorySite):
+    """Counts the starts of pip; with `status`, pip fails."""
 
-    def config_list(*arguments):
-        starts.append(arguments)
-        return "global.index-url='https://ann:s3cret@h.invalid/simple'\n"
+    status = 0
 
-    monkeypatch.setattr(pip_config, "run_host_pip", config_list)
-    site = MemorySite()
+    def __init__(self):
+        super().__init__()
+        self.starts = []
+        self._lock = threading.Lock()
+
+    def host_pip(self, *arguments, variables=None):
+        self.starts.append(arguments)
+        listing = b"global.index-url='https://ann:s3cret@h.invalid/simple'\n"
+        error = b"WARNING: old\nERROR: no https://ann:s3cret@h.invalid/simple\n" if self.status else b""
+        return api.Completed(status=self.status, stdout=listing, stderr=error)
+
+    def shared(self, name, make):
+        with self._lock:
+            return super().shared(name, make)
+
+
+def test_one_run_starts_the_hosts_pip_once():
+    site = CountingSite()
     with ThreadPoolExecutor(4) as pool:
         answers = [*pool.map(pip_config.read_index, [site] * 8)]
-    assert starts == [("config", "list")]
+    assert site.starts == [("config", "list")]
     assert {answer.variables["PIP_INDEX_URL"] for answer in answers} == {"https://ann:s3cret@h.invalid/simple"}
-    pip_config.read_index(MemorySite())  # another run: what the user has changed since counts
-    assert len(starts) == 2
+    another = CountingSite()
+    pip_config.read_index(another)  # another run: what the user has changed since counts
+    assert len(another.starts) == 1
 
 
-def test_a_failure_is_every_layers(monkeypatch):
-    def fail(*_):
-        raise api.ResolveError("pip config failed", code="pip")
-
-    monkeypatch.setattr(pip_config, "run_host_pip", fail)
-    site = MemorySite()
+def test_a_failure_is_every_layers():
+    site = CountingSite()
+    site.status = 1
     for _ in range(2):
-        with pytest.raises(api.ResolveError):
+        with pytest.raises(api.ResolveError) as refused:
             pip_config.read_index(site)
+        assert refused.value.message == "pip config failed on this machine: no https://****@h.invalid/simple"

@@ -8,10 +8,9 @@ from envtool_python.pip_config import (
     file_name,
     is_backend_failure,
     last_words,
-    parse_config_list,
-    redact_credentials,
-    strip_credentials,
 )
+
+from envtool.api.pip_indexes import parse_config_list, redact_credentials, strip_credentials
 
 LISTING = """\
 global.constraint='/etc/limits.txt'

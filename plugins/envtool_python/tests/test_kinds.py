@@ -43,6 +43,10 @@ class Site:
         self.notes = []
         self.status = status
         self.stderr = stderr
+        self.held = {}
+
+    def shared(self, name, make):
+        return self.held.setdefault(name, make())
 
     def fetch(self, fetches):
         return [Path("/store") / fetch.sha256 for fetch in fetches]

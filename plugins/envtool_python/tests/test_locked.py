@@ -220,7 +220,7 @@ def host(monkeypatch):
     config = PipConfig(variables={"PIP_INDEX_URL": USUAL, "PIP_EXTRA_INDEX_URL": OWN})
     monkeypatch.setattr(resolver, "read_index", lambda _site: config)
     monkeypatch.setattr(resolver, "_newest_pip", lambda *_: PIP)
-    monkeypatch.setattr(simple_index, "_default_index_url", lambda: USUAL)
+    monkeypatch.setattr(simple_index, "default_index", lambda _site: USUAL)
 
 
 def link(name, letter, suffix="-1-py3-none-any.whl"):

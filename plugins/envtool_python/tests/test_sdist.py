@@ -7,7 +7,6 @@ from envtool_python import pip_config as envtool_index
 from envtool_python import simple_index
 from envtool_python.pip_config import PipConfig
 from envtool_python.sdist import Sdist, version_of
-from envtool_python.simple_index import default_index, links
 
 from envtool import api
 
@@ -66,14 +65,6 @@ def test_the_version_is_read_from_the_file_name(file, version):
     assert version_of(file, "some-thing") == version
 
 
-def test_links_are_absolute():
-    page = '<base href="../files/"><a href="a-1.tar.gz#sha256=0">a</a><a>none</a><a href="https://o.invalid/b">b</a>'
-    assert links(page, "https://h.invalid/simple/a/") == [
-        "https://h.invalid/simple/files/a-1.tar.gz#sha256=0",
-        "https://o.invalid/b",
-    ]
-
-
 def test_it_is_found_by_version_and_hash_and_keeps_no_credentials(index):
     index(PIP_INDEX_URL="https://u:p@h.invalid/simple/", secrets={"h.invalid": "u:p"})
     page = f"""
@@ -121,12 +112,3 @@ def test_what_is_missing_is_said(index):
     assert caught.value.hint == "versions: 1.1"
     with pytest.raises(api.FetchError):
         Sdist().resolve(request(name="other"), site)
-
-
-def test_pips_default_index_is_read_from_its_help():
-    assert (
-        default_index("--index-url <url> Base URL (default https://h.invalid/simple). This")
-        == "https://h.invalid/simple"
-    )
-    with pytest.raises(api.ResolveError):
-        default_index("nothing")

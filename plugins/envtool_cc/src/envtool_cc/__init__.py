@@ -6,7 +6,6 @@ detection        What `envtool init` writes for a project
 kinds            `language: cc`; the layer kind `cc`: variables for compiler, sanitizers and ccache; toolchains
 language         A project's build files as layers
 missing          What the output of a failed build says is missing, and the packages that have it
-pip_indexes      The indexes of this machine's pip, and the files on their pages
 plugin           The hooks that add all of this to envtool
 wheel_layouts    Runs in containers: the files of an unpacked wheel -> those of a program
 wheel_releases   Build tools in wheels: versions and files

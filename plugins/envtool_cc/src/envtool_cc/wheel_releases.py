@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from envtool import api
+from envtool.api.pip_indexes import Link, default_index, is_on, package_links, read_options
 from envtool.api.toolchains import ToolArchive, is_release
-from envtool_cc.pip_indexes import Link, package_links
 
 NAME = "Python package index"
 _WHEEL = re.compile(
@@ -61,7 +61,7 @@ class WheelIndex:
     def _links(self, site: api.Site) -> tuple[Link, ...]:
         answers: dict[str, tuple[Link, ...]] = site.shared("cc toolchains: files", dict)
         if self.package not in answers:  # two threads may ask at once: what `shared` calls must not use the site
-            answers[self.package] = package_links(self.package, site)
+            answers[self.package] = find_links(self.package, site)
         return answers[self.package]
 
     def _wheels(self, site: api.Site) -> dict[str, Wheel]:
@@ -72,6 +72,21 @@ class WheelIndex:
             if wheel is not None and (wheel.version not in wheels or wheel.glibc < wheels[wheel.version].glibc):
                 wheels[wheel.version] = wheel
         return wheels
+
+
+def find_links(package: str, site: api.Site) -> tuple[Link, ...]:
+    """Returns the files of a package in all of this machine's indexes, in pip's order. Raises FetchError if no index
+    answers, or if one may not be asked; and ResolveError."""
+    options = read_options(site)
+    indexes: tuple[str, ...] = ()
+    if not is_on(options.get("no-index", "")):
+        main = options.get("index-url", "").strip() or default_index(site)
+        indexes = (main, *options.get("extra-index-url", "").split())
+    found = package_links(package, options.get("find-links", "").split(), indexes, site)
+    for error in found.errors:
+        if error.code == "offline" or not (found.answered or found.links):
+            raise error
+    return found.links
 
 
 def read_wheel(link: Link, package: str, arch: str) -> Wheel | None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from envtool import api
+from envtool.api.pip_indexes import strip_credentials
 from envtool_python.lock_files import read_lock
 from envtool_python.locked_selection import ContradictoryLockError, Selector, marker_environment
-from envtool_python.pip_config import file_name, strip_credentials
+from envtool_python.pip_config import file_name
 from envtool_python.pylock import NotPinnedError, tags_of
 from envtool_python.requirements import name_of, normal
-from envtool_python.simple_index import is_default_index, is_usual_index, iter_pages, pages_of_one_index
+from envtool_python.simple_index import is_default_index, is_usual_index, list_files, pages_of_one_index
 from envtool_python.source_values import INDEX, is_directory
 from envtool_python.uv_resolver import LeftToPipError, UvResolver
 
@@ -151,7 +152,7 @@ class _Locked:
         locations = {package.name: package.location for package in self.lock.packages if package.source == "index"}
         constraints = [
             f"{entry['name']}=={entry['version']}"
-            if is_default_index(locations.get(entry["name"], "")) and not entry["direct"]
+            if is_default_index(locations.get(entry["name"], ""), self.resolver.site) and not entry["direct"]
             else f"{entry['name']} @ {self.resolver.index.opened(strip_credentials(entry['url']))}"
             for entry in entries
         ]
@@ -195,7 +196,7 @@ class _Locked:
                 kind = "repository" if package.source == "repository" else "archive"
                 self._refuse(package, f"the {kind} {strip_credentials(package.location)}", "ARCHIVE")
             elif package.source == "index" and package.name not in self.sources and not is_usual_index(
-                package.location, self.resolver.index, self.options.get("index", "")
+                package.location, self.resolver.index, self.options.get("index", ""), self.resolver.site
             ):  # fmt: skip
                 location = strip_credentials(package.location)
                 raise self._wrong(
@@ -249,11 +250,11 @@ class _Locked:
 
     def _pages(self, package: LockedRelease) -> list[str]:
         index, site = self.resolver.index, self.resolver.site
-        one_alone = not is_default_index(package.location) and self.sources.get(package.name) != INDEX
+        one_alone = not is_default_index(package.location, site) and self.sources.get(package.name) != INDEX
         try:
             if one_alone:  # another index may have a stranger's project of this name
                 return pages_of_one_index(package.location, index, package.name, site)
-            return [*iter_pages(index, package.name, site)]
+            return list_files(index, package.name, site)
         except api.FetchError as error:
             raise self._wrong(package, f"{package.version} is on no index of this machine: {error.message}") from None
 

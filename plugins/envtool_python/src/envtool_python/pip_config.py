@@ -7,17 +7,14 @@ Not used: constraint, pre, no-binary and all other options that decide *what* is
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-import subprocess
-import sys
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from envtool import api
+from envtool.api.pip_indexes import local_directory, read_options, redact_credentials
 from envtool_python.agent_script import TOOLS
 
 if TYPE_CHECKING:
@@ -26,14 +23,12 @@ if TYPE_CHECKING:
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
 _PLAIN = ("index-url", "no-index", "proxy", "timeout", "default-timeout", "retries")
 _FILES = ("cert", "client-cert")
-_SECTIONS = ("global", "install", ":env:")  # a later section wins, as in `pip install`
 _VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # keeps the last five
 _EMPTY_WORDS = frozenset(
     {"subprocess-exited-with-error", "metadata-generation-failed"}
 )  # pip's names of failures, without a reason
 _BACKEND = "the build backend"
 BACKEND = f"envtool: {_BACKEND}"  # how inside.py's message of a failed backend begins
-_SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,38 +46,9 @@ class PipConfig:
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}")) if secret else url
 
 
-def strip_credentials(url: str) -> str:
-    """Returns the URL without credentials and without its fragment."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-
-
-def redact_credentials(text: str) -> str:
-    """Returns pip's output with the credentials in its URLs replaced by asterisks."""
-    return _SECRET.sub("****@", text)
-
-
 def file_name(url: str) -> str:
     """Returns the last part of a URL's path, decoded: the file name from which pip reads tags and versions."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
-
-
-def parse_config_list(listing: str) -> dict[str, str]:
-    """Parses the output of `pip config list`: option -> value of the section that wins."""
-    winners: dict[str, tuple[int, str]] = {}
-    for line in listing.splitlines():
-        key, equals, value = line.partition("=")
-        section, _, option = key.rpartition(".")
-        if not equals or section not in _SECTIONS:
-            continue
-        try:
-            text = str(ast.literal_eval(value))
-        except (ValueError, SyntaxError):
-            text = value
-        rank = _SECTIONS.index(section)
-        if rank >= winners.get(option, (-1, ""))[0]:
-            winners[option] = (rank, text)
-    return {option: text for option, (_, text) in winners.items()}
 
 
 def config_for_options(options: Mapping[str, str]) -> PipConfig:
@@ -117,61 +83,25 @@ def _credentials(url: str) -> Iterable[tuple[str, str]]:
 
 def _bind_of(location: str) -> Iterable[api.Bind]:
     """Yields the bind for a directory or file: URL; for an index, its parent directory, to which its links lead."""
-    path = unquote(urlsplit(location).path) if location.startswith("file:") else location
-    if not path.startswith("/"):
-        return
-    path = path.rstrip("/")
-    if path.endswith("/simple"):
-        path = os.path.dirname(path)
-    if path and os.path.exists(path):
+    if path := local_directory(location):
         yield api.Bind(source=os.path.realpath(path), target=path)
 
 
-class _HostConfig:
-    """The host's configuration, read when the first layer of a run needs it; other layers wait for that."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._config: PipConfig | None = None
-
-    def read(self) -> PipConfig:
-        """Raises ResolveError if the host's pip fails."""
-        with self._lock:
-            if self._config is None:
-                self._config = config_for_options(parse_config_list(run_host_pip("config", "list")))
-            return self._config
-
-
 def read_index(site: api.Site) -> PipConfig:
-    """Reads the host's configuration as its own pip does, once for a run, and allows fetches of its file: URLs. Raises
-    ResolveError if pip fails."""
-    index = site.shared("pip: its configuration", _HostConfig).read()
-    for bind in index.binds:
-        for location in (bind.source, bind.target):
-            site.own(location)
-    return index
+    """Returns the host's configuration as its own pip reads it, once for a run. Raises ResolveError if pip fails."""
+    return config_for_options(read_options(site))
 
 
-def run_host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
-    """Runs the host's pip (the one that this distribution depends on) and returns its standard output. With
-    `variables`, pip reads no other configuration. Raises ResolveError.
-    """
-    env = {**os.environ, "PATH": api.search_path()}  # pip runs the `keyring` that it finds there
-    if variables is not None:
-        env = {key: value for key, value in env.items() if not key.startswith("PIP_")}
-        env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
-    completed = subprocess.run(
-        [sys.executable, "-P", "-m", "pip", *arguments],  # -P: no pip.py of the current directory
-        cwd="/",
-        env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if completed.returncode != 0:
+def run_host_pip(site: api.Site, *arguments: str, variables: Mapping[str, str]) -> str:
+    """Runs the host's pip by these variables alone and returns its standard output. Raises ResolveError."""
+    completed = site.host_pip(*arguments, variables=variables)
+    if completed.status != 0:
         raise api.ResolveError(
-            f"pip {arguments[0]} failed on this machine: {last_words(completed.stderr)}",
+            f"pip {arguments[0]} failed on this machine: {last_words(completed.stderr.decode(errors='replace'))}",
             code="pip",
-            hint=f"see what `{os.path.basename(sys.executable)} -m pip {arguments[0]}` says",
+            hint=f"see what `pip {arguments[0]}` says",
         )
-    return completed.stdout
+    return completed.stdout.decode(errors="replace")
 
 
 def last_words(text: str) -> str:

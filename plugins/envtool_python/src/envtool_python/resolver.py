@@ -9,10 +9,10 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
+from envtool.api.pip_indexes import redact_credentials, strip_credentials
 from envtool_python import missing_libraries
 from envtool_python.agent_script import NO_PYTHON, TOOLS, inside_binds, inside_command
 from envtool_python.pins import Entry, project_path_of
@@ -22,9 +22,7 @@ from envtool_python.pip_config import (
     is_backend_failure,
     last_words,
     read_index,
-    redact_credentials,
     run_host_pip,
-    strip_credentials,
 )
 from envtool_python.pip_messages import explain_pip_error
 from envtool_python.simple_index import with_replacement_index
@@ -54,13 +52,20 @@ def hint_for(output: str) -> str:
     return ""
 
 
-@lru_cache
-def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
-    # cached for the process: several layers of one run need the same pip
+def _newest_pip(site: api.Site, version: str, variables: Mapping[str, str]) -> Entry:
+    """Returns the newest pip for a version of Python. Several layers of one run need the same: it is looked up once."""
+    known: dict[tuple[str, tuple[tuple[str, str], ...]], Entry] = site.shared("pip: newest of each Python", dict)
+    question = (version, tuple(sorted(variables.items())))
+    if question not in known:
+        known[question] = _find_newest_pip(site, version, variables)
+    return known[question]
+
+
+def _find_newest_pip(site: api.Site, version: str, variables: Mapping[str, str]) -> Entry:
     arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
     report = json.loads(
         run_host_pip(
-            "install", *arguments, "--python-version", version, "--report", "-", "pip", variables=dict(variables)
+            site, "install", *arguments, "--python-version", version, "--report", "-", "pip", variables=variables
         )
     )
     item = report["install"][0]
@@ -88,7 +93,7 @@ class Resolver:
         with ThreadPoolExecutor(1) as pool:  # the host's pip takes longer to start than the container
             configured = pool.submit(read_index, site)
             self.info = self.run_agent("info", {"venv": venv}, network=False)
-            self.index: PipConfig = with_replacement_index(configured.result(), index)
+            self.index: PipConfig = with_replacement_index(configured.result(), index, site)
         self.pip = self.add(self._pip())
         self.pip_bind = self._bind(self.pip)
 
@@ -132,7 +137,7 @@ class Resolver:
         any other file, so that the result does not depend on the host's pip.
         """
         version = ".".join(str(self.info["version"]).split(".")[:2])
-        return dict(_newest_pip(version, tuple(sorted(self.host_variables().items()))))
+        return dict(_newest_pip(self.site, version, self.host_variables()))
 
     def host_variables(self) -> dict[str, str]:
         """Returns the index's variables with paths of the host instead of the container's."""

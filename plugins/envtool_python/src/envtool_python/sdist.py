@@ -49,14 +49,15 @@ class Sdist(api.Kind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Finds the archive. Raises ResolveError if no index has this version."""
+        from envtool.api.pip_indexes import strip_credentials
         from envtool_python import simple_index
-        from envtool_python.pip_config import file_name, read_index, strip_credentials
+        from envtool_python.pip_config import file_name, read_index
         from envtool_python.requirements import normal
 
         options = _options(request)
         name, version = normal(options["name"]), options["version"]
         site.note(f"looking for {name} {version}")
-        pages = simple_index.iter_pages(read_index(site), name, site)
+        pages = simple_index.list_files(read_index(site), name, site)
         urls = [url for url in pages if version_of(file_name(url), name) is not None]
         matching_urls = [url for url in urls if _is_same_version(version_of(file_name(url), name) or "", version)]
         if not matching_urls:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envtool.api.pip_indexes import is_on
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +26,6 @@ _SAME = {  # of pip -> of uv
     "PIP_CERT": ("SSL_CERT_FILE",),
     "PIP_CLIENT_CERT": ("SSL_CLIENT_CERT",),
 }
-_ON = {"1", "true", "yes", "on"}
 
 
 def uv_variables(config: PipConfig) -> dict[str, str]:
@@ -34,7 +35,7 @@ def uv_variables(config: PipConfig) -> dict[str, str]:
     for name, uv_names in _SAME.items():
         if name in variables:
             translated |= dict.fromkeys(uv_names, variables[name])
-    if variables.get("PIP_NO_INDEX", "").lower() in _ON:
+    if is_on(variables.get("PIP_NO_INDEX", "")):
         translated["UV_NO_INDEX"] = "1"
     if proxy := variables.get("PIP_PROXY"):
         url = proxy if "://" in proxy else f"http://{proxy}"

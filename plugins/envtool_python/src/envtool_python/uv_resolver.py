@@ -68,7 +68,7 @@ class UvResolver(Resolver):
         entry = uv_entry(site.arch)
         if entry is None:
             raise LeftToPipError(f"there is no uv for {site.arch}")
-        self.index: PipConfig = with_replacement_index(read_index(site), index)
+        self.index: PipConfig = with_replacement_index(read_index(site), index, site)
         try:
             wheel = fetch_uv(entry, site, index)
         except (api.FetchError, api.ResolveError) as error:

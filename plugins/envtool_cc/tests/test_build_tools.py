@@ -12,10 +12,6 @@ from envtool_cc import wheel_layouts
 from envtool_cc.kinds import (
     TOOLCHAIN_KINDS,
     TOOLCHAINS,
-    CmakeToolchain,
-    MesonToolchain,
-    NinjaToolchain,
-    ZigToolchain,
 )
 from envtool_cc.wheel_releases import read_wheel
 
@@ -38,6 +34,8 @@ CMAKES = (
     "cmake-4.1.0.tar.gz",
     "cmake-0.2.0-cp35-cp35m-manylinux1_x86_64.whl",
 )
+
+CMAKE, MESON, NINJA, ZIG = TOOLCHAIN_KINDS
 
 
 def page(*names, yanked=(), unhashed=(), wrong=()):
@@ -64,8 +62,8 @@ def site_of(urls, config=f"global.index-url={INDEX!r}\n", arch="x86_64"):
     return memory
 
 
-def resolve(wanted, at=None, kind=CmakeToolchain):
-    return kind().resolve(testing.request({"version": wanted}), at or site())
+def resolve(wanted, at=None, kind=CMAKE):
+    return kind.resolve(testing.request({"version": wanted}), at or site())
 
 
 @pytest.mark.parametrize(
@@ -79,12 +77,12 @@ def test_the_newest_version_that_fits_is_pinned(wanted, version):
         ):
             resolve(wanted)
         return
-    pins = testing.check_kind(CmakeToolchain(), {"version": wanted}, site=site(), wrong=[{}, {"version": 3}])
+    pins = testing.check_kind(CMAKE, {"version": wanted}, site=site(), wrong=[{}, {"version": 3}])
     assert [(row["name"], row["version"]) for row in pins["archives"]] == [("cmake", version)]
     assert pins["archives"][0]["path"] == f"cmake-{version}-py3-none-{LINUX}.whl"
     assert "invalid" not in json.dumps(pins)
     request = testing.request({"version": wanted})
-    assert CmakeToolchain().summary(request, pins) == f"{version} from Python package index"
+    assert CMAKE.summary(request, pins) == f"{version} from Python package index"
 
 
 def test_each_tool_has_a_kind_and_a_wheel_of_its_name():
@@ -92,18 +90,18 @@ def test_each_tool_has_a_kind_and_a_wheel_of_its_name():
         "cmake": "cmake", "meson": "meson", "ninja": "ninja", "zig": "ziglang",
     }  # fmt: skip
     assert [toolchain.kind for toolchain in TOOLCHAINS] == [kind.name for kind in TOOLCHAIN_KINDS]
-    pins = resolve("1.5", site("meson-1.5.2-py3-none-any.whl", package="meson"), MesonToolchain)
+    pins = resolve("1.5", site("meson-1.5.2-py3-none-any.whl", package="meson"), MESON)
     assert pins["archives"][0]["version"] == "1.5.2"
     names = ("ninja-1.11.1-py2.py3-none-manylinux1_x86_64.whl", "ninja-1.11.1.4-py3-none-manylinux_2_12_x86_64.whl")
-    assert resolve("1.11.1", site(*names, package="ninja"), NinjaToolchain)["archives"][0]["version"] == "1.11.1.4"
-    assert NinjaToolchain().package(names[0]) == ("ninja", "1.11.1")
+    assert resolve("1.11.1", site(*names, package="ninja"), NINJA)["archives"][0]["version"] == "1.11.1.4"
+    assert NINJA.package(names[0]) == ("ninja", "1.11.1")
 
 
 def test_what_the_packaging_adds_to_a_version():
     names = [f"ziglang-{version}-py3-none-{LINUX}.whl" for version in ("0.16.0", "0.17.0.post0")]
     at = site(*names, package="ziglang")
-    assert resolve("0.17", at, ZigToolchain)["archives"][0]["version"] == "0.17.0.post0"
-    assert resolve("0.17.0", at, ZigToolchain)["archives"][0]["version"] == "0.17.0.post0"
+    assert resolve("0.17", at, ZIG)["archives"][0]["version"] == "0.17.0.post0"
+    assert resolve("0.17.0", at, ZIG)["archives"][0]["version"] == "0.17.0.post0"
 
 
 def test_each_architecture_has_its_wheel():
@@ -125,13 +123,13 @@ def test_a_yanked_file_is_found_only_by_a_lock():
     pins = resolve("3.31")
     at = site(yanked=[name])
     assert resolve("3.31", at)["archives"][0]["version"] == "3.31.6"
-    kind, request = CmakeToolchain(), testing.request({"version": "3.31"})
+    kind, request = CMAKE, testing.request({"version": "3.31"})
     (fetch,) = kind.locate(request, pins, kind.fetches(request, pins), at)
     assert fetch.url == FILES + name
 
 
 def test_a_file_that_is_on_no_page_any_more():
-    kind, request, pins = CmakeToolchain(), testing.request({"version": "3.31"}), resolve("3.31")
+    kind, request, pins = CMAKE, testing.request({"version": "3.31"}), resolve("3.31")
     with pytest.raises(api.ResolveError, match=r"no index of this machine's pip has cmake-3\.31\.10-py3"):
         kind.locate(request, pins, kind.fetches(request, pins), site(CMAKES[0]))
 

@@ -184,41 +184,23 @@ class WheelToolchain(api.ToolchainKind):
         return replace(recipe, steps=(*recipe.steps, finish))
 
 
-class CmakeToolchain(WheelToolchain):
-    """CMake, CTest and CPack."""
+def _toolchain_of(command: str, program: str, package_name: str) -> WheelToolchain:
+    """Returns the kind for one program: its command, its name for people, and that of its package in the index."""
 
-    name: ClassVar[str] = "cmake-toolchain"
-    tool: ClassVar[str] = "cmake"
-    title: ClassVar[str] = "CMake"
-    distribution: ClassVar[str] = "cmake"
+    class Toolchain(WheelToolchain):
+        __doc__ = f"{program}, from its wheel."
+        name: ClassVar[str] = f"{command}-toolchain"
+        tool: ClassVar[str] = command
+        title: ClassVar[str] = program
+        distribution: ClassVar[str] = package_name
 
-
-class NinjaToolchain(WheelToolchain):
-    """Ninja."""
-
-    name: ClassVar[str] = "ninja-toolchain"
-    tool: ClassVar[str] = "ninja"
-    title: ClassVar[str] = "Ninja"
-    distribution: ClassVar[str] = "ninja"
+    return Toolchain()
 
 
-class MesonToolchain(WheelToolchain):
-    """Meson, which the env's own python3 runs."""
-
-    name: ClassVar[str] = "meson-toolchain"
-    tool: ClassVar[str] = "meson"
-    title: ClassVar[str] = "Meson"
-    distribution: ClassVar[str] = "meson"
-
-
-class ZigToolchain(WheelToolchain):
-    """Zig, whose `zig cc` is a C compiler."""
-
-    name: ClassVar[str] = "zig-toolchain"
-    tool: ClassVar[str] = "zig"
-    title: ClassVar[str] = "Zig"
-    distribution: ClassVar[str] = "ziglang"
-
-
-TOOLCHAIN_KINDS = (CmakeToolchain(), MesonToolchain(), NinjaToolchain(), ZigToolchain())
+TOOLCHAIN_KINDS = (
+    _toolchain_of("cmake", "CMake", "cmake"),  # with CTest and CPack
+    _toolchain_of("meson", "Meson", "meson"),  # the env's own python3 runs it
+    _toolchain_of("ninja", "Ninja", "ninja"),
+    _toolchain_of("zig", "Zig", "ziglang"),  # `zig cc` is a C compiler
+)
 TOOLCHAINS = tuple(api.Toolchain(name=kind.tool, kind=kind.name) for kind in TOOLCHAIN_KINDS)

@@ -371,3 +371,18 @@ def test_summary(project):
 )
 def test_names_of_blobs_are_file_names(name, path, expected):
     assert blob_names([LockedPackage(name=name, version="1", path=path)]) == [expected]
+
+
+def test_a_file_name_that_looks_numbered_is_not_given_twice():
+    paths = ["a/-/a.tgz.1", "a/-/a.tgz", "a/-/a.tgz", "a/-/a.tgz"]
+    names = blob_names([LockedPackage(name="a", version="1", path=path) for path in paths])
+    assert names == ["a.tgz.1", "a.tgz.2", "a.tgz.3", "a.tgz.4"]
+
+
+def test_file_names_of_many_packages_are_different():
+    """By the rule that pins have had from the start: as many as have the name, or begin with it and a dot."""
+    paths = ["a/-/a.tgz", "a/-/a.tgz", "a/-/a.tgz.1", "a/-/a.tgz", "a/-/a", "@a/b/-/b.tgz", "a/-/a.tgz.x.tgz"]
+    packages = [LockedPackage(name=path.partition("/-/")[0], version="1", path=path) for path in paths]
+    names = blob_names([*packages, *(replace(packages[0], version=str(number)) for number in range(20_000))])
+    assert names[:7] == ["a.tgz", "a.tgz.1", "a.tgz.1.1", "a.tgz.3", "a.4", "a-b.tgz", "a.tgz.x.tgz"]
+    assert len({*names}) == len(names)

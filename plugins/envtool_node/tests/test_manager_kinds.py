@@ -11,7 +11,7 @@ import stat
 import tarfile
 
 import pytest
-from envtool_node import manager_building
+from envtool_node import manager_building, manager_resolver
 from envtool_node.kinds import Pnpm, Yarn
 from envtool_node.manager_install import STEPS
 
@@ -166,6 +166,28 @@ def test_the_hash_of_yarns_own_file_is_compared(project):
     version = f"4.5.3+sha224.{hashlib.sha224(PROGRAM).hexdigest()}"
     pins = Yarn().resolve(project.request({"version": version}), project.site())
     assert pins["manager"]["version"] == "4.5.3"
+
+
+def test_a_hash_of_yarns_own_file_that_is_none(project):
+    project.write("yarn.lock", MODERN)
+    version = "4.5.3+shake128.00ff"  # an algorithm whose hash has no length
+    with pytest.raises(api.ResolveError, match=r"has the shake128 \(none\), and packageManager wants 00ff"):
+        Yarn().resolve(project.request({"version": version}), project.site())
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xff" * 20_000])
+def test_a_tarball_of_yarn_that_ends_early_or_is_broken(tmp_path, rest):
+    content = tarball({"package/other": os.urandom(50_000), "package/bin/yarn.js": PROGRAM})
+    (tmp_path / "a.tgz").write_bytes(content[:20_000] + rest)
+    assert manager_resolver._member_digest(str(tmp_path / "a.tgz"), "package/bin/yarn.js", "sha224") == ""
+
+
+@pytest.mark.parametrize("version", ["x", "../../x", "1.2", "1.2.3/../../x", "4.5.3-" + "a" * 200])
+def test_a_version_of_the_manager_in_a_strangers_pins(project, version):
+    project.write("yarn.lock", MODERN)
+    pins = Yarn().resolve(project.request({}), project.site())
+    assert not api.shapes.fault(pins, Yarn.pins)
+    assert api.shapes.fault({**pins, "manager": {**pins["manager"], "version": version}}, Yarn.pins)
 
 
 # ---- the steps of a build -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_node.places import (
+    LOCKFILES,
     MANIFEST,
     NAMES,
     NPM,
@@ -17,9 +18,15 @@ from envtool_node.places import (
     REGISTRY,
     TOP,
     WORK,
+    directory_of,
+    files_of,
     join,
     lock_inputs,
     manifest_inputs,
+    module_parents,
+    node_of,
+    options_of,
+    root_of,
 )
 
 if TYPE_CHECKING:
@@ -103,12 +110,26 @@ PINS = api.shapes.record(
 )
 
 
-class Npm(api.Kind):
+class _NodeModules(api.Kind):
+    """A kind whose layer is the node_modules of a project."""
+
+    needs_only: ClassVar[bool] = True
+
+    def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
+        """Mounts each node_modules at the path where the package manager would have created it."""
+        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in module_parents(request, pins)}
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:
+        """As in `14 packages`."""
+        number = len(files_of(pins))
+        return f"{number} package{'' if number == 1 else 's'}"
+
+
+class Npm(_NodeModules):
     """`npm: {}`, `npm: {lockfile: web/package-lock.json}`."""
 
     name: ClassVar[str] = "npm"
     pins: ClassVar[api.Json] = PINS
-    needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "node_modules of a project: pinned by its lock file (or resolved by npm if it has none),"
         " fetched by hash, installed by the npm of the env, offline",
@@ -129,8 +150,8 @@ class Npm(api.Kind):
     def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
         """package.json, the lock file that the options name, and further inputs; if they exist, the .npmrc, and the
         lock files by their usual names unless the options name one."""
-        settings = _as_mapping(options)
-        directory, lockfile = _directory(settings), settings.get("lockfile")
+        settings: dict[str, Any] = options if isinstance(options, dict) else {}
+        directory, lockfile = directory_of(settings), settings.get("lockfile")
         locks = [lockfile] if lockfile else [join(directory, name) for name in NAMES]
         return (
             *manifest_inputs([join(directory, MANIFEST), *settings.get("inputs", ())]),
@@ -141,8 +162,8 @@ class Npm(api.Kind):
     def question(self, request: api.Request) -> api.Json:
         """With a lock file, the answer depends on its content and on the names of the other files; without one, on
         package.json. It never depends on .npmrc, which belongs to one machine."""
-        lockfile = _as_mapping(request.options).get("lockfile")
-        names = {join(request.directory, lockfile)} if lockfile else {join(_root(request), name) for name in NAMES}
+        lockfile = options_of(request).get("lockfile")
+        names = {join(request.directory, lockfile)} if lockfile else {join(root_of(request), name) for name in NAMES}
         files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]
         is_locked = any(item.path in names for item in files)
         return [
@@ -155,23 +176,20 @@ class Npm(api.Kind):
         """See resolver. Raises ResolveError, FetchError."""
         from envtool_node import resolver
 
-        options = _as_mapping(request.options)
+        options = options_of(request)
         origin = self._sources(request, site)
-        return resolver.resolve_pins(request, site, origin, node=_node(options), omit=options.get("omit", ()))
+        return resolver.resolve_pins(request, site, origin, node=node_of(request), omit=options.get("omit", ()))
 
     def _sources(self, request: api.Request, site: api.Site) -> resolver.InstallSources:
         from envtool_node import resolver
 
-        lockfile_option = _as_mapping(request.options).get("lockfile")
+        lockfile_option = options_of(request).get("lockfile")
         lockfile = join(request.directory, lockfile_option) if lockfile_option else ""
-        return resolver.read_install_sources(request, site, _root(request), lockfile)
+        return resolver.read_install_sources(request, site, root_of(request), lockfile)
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every pinned tarball."""
-        return tuple(
-            api.Fetch(url=item.get("url", ""), sha256=item["sha256"], name=item["file"], size=int(item["size"]))
-            for item in _files(pins)
-        )
+        return package_fetches(files_of(pins))
 
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
@@ -180,21 +198,7 @@ class Npm(api.Kind):
         from envtool_node import resolver
 
         origin = self._sources(request, site)
-        config = origin.config()
-        files = {item["sha256"]: item for item in _files(pins)}
-        locked_urls = _locked_urls(origin)
-        default = ""
-        located = []
-        for fetch in fetches:
-            item = files[fetch.sha256]
-            path, url = item.get("path", ""), item.get("url", "")
-            locked_url = locked_urls.get((path or url, item["integrity"]), "")
-            if path and not (fetch.url or locked_url or config.registry(item["name"]) or default):
-                default = resolver.inspect_runtime(site, _node(_as_mapping(request.options))).registry
-            urls = resolver.tarball_urls(item["name"], path, url, locked_url, config, default)
-            first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *urls])
-            located.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
-        return located
+        return resolver.locate_tarballs(site, origin, fetches, files_of(pins), _locked_urls(origin), node_of(request))
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """Returns the build document and npm's flags; the core adds the files' hashes and the inputs to every key."""
@@ -203,18 +207,18 @@ class Npm(api.Kind):
         return {
             "told": npm_document.key_document(self.build_document(request, pins), pins),
             "flags": [*self.flags(request)],
-            "node": _node(_as_mapping(request.options)),
+            "node": node_of(request),
         }
 
     def build_document(self, request: api.Request, pins: api.Json) -> dict[str, api.Json]:
         """Returns the document for building.prepare_install."""
         from envtool_node import npm_document
 
-        return npm_document.build_document(request, pins, _root(request))
+        return npm_document.build_document(request, pins, root_of(request))
 
     def flags(self, request: api.Request) -> tuple[str, ...]:
         """Returns npm's flags for the options of the spec."""
-        options = _as_mapping(request.options)
+        options = options_of(request)
         flags = [
             f"--{'omit' if dependency_type in options['omit'] else 'include'}={dependency_type}"
             for dependency_type in OMIT
@@ -224,16 +228,12 @@ class Npm(api.Kind):
             flags.append("--no-ignore-scripts" if options["scripts"] else "--ignore-scripts")
         return tuple(flags)
 
-    def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """Mounts each node_modules at the path where npm would have created it."""
-        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)}
-
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """Puts the packages' commands first, and turns off npm's check for a newer npm."""
-        node = _node(_as_mapping(request.options))
+        node = node_of(request)
         node_directory = f":{posixpath.dirname(node)}" if "/" in node else ""
         return {
-            "PATH": f"{join(api.PROJECT, _root(request))}/node_modules/.bin{node_directory}",
+            "PATH": f"{join(api.PROJECT, root_of(request))}/node_modules/.bin{node_directory}",
             "NPM_CONFIG_UPDATE_NOTIFIER": "false",
         }
 
@@ -253,8 +253,8 @@ class Npm(api.Kind):
         }
         if node["headers"]:
             env["npm_config_nodedir"] = node["headers"]
-        words = (_node(_as_mapping(request.options)), join(api.PROJECT, _root(request)), *self.flags(request))
-        directories: list[api.Json] = [f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)]
+        words = (node_of(request), join(api.PROJECT, root_of(request)), *self.flags(request))
+        directories: list[api.Json] = [f"{join(TOP, top)}/node_modules" for top in module_parents(request, pins)]
         return api.Recipe(
             steps=(
                 api.Call(function=building.prepare_install, arguments=(self.build_document(request, pins),)),
@@ -264,11 +264,6 @@ class Npm(api.Kind):
             project_directory=True,
             phase="installing",
         )
-
-    def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `14 packages`."""
-        number = len(_files(pins))
-        return f"{number} package{'' if number == 1 else 's'}"
 
 
 def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
@@ -283,52 +278,43 @@ def _locked_urls(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     return {package.identity: package.resolved for package in tarballs.values()}
 
 
-def _as_mapping(options: api.Json) -> dict[str, Any]:
-    return options if isinstance(options, dict) else {}
-
-
-def _files(pins: api.Json) -> list[dict[str, Any]]:
-    assert isinstance(pins, dict)
-    return pins["files"]  # type: ignore[return-value]
-
-
-def _node(options: Mapping[str, Any]) -> str:
-    return str(options.get("node", "node"))
-
-
-def _directory(options: Mapping[str, Any]) -> str:
-    """Returns the directory of package.json, relative to the spec."""
-    return str(options.get("directory") or posixpath.dirname(options.get("lockfile", "")) or ".")
-
-
-def _root(request: api.Request) -> str:
-    return join(request.directory, _directory(_as_mapping(request.options)))
-
-
-def _module_parents(request: api.Request, pins: api.Json) -> list[str]:
-    assert isinstance(pins, dict)
-    return [join(_root(request), str(top)) for top in pins["trees"]]  # type: ignore[union-attr]
+def package_fetches(items: Sequence[Mapping[str, Any]]) -> tuple[api.Fetch, ...]:
+    """Returns the fetches of rows of the pins."""
+    return tuple(
+        api.Fetch(url=item.get("url", ""), sha256=item["sha256"], name=item["file"], size=int(item["size"]))
+        for item in items
+    )
 
 
 # ---- pnpm and Yarn --------------------------------------------------------------------------------------------------
 
 SETTINGS = {"pnpm": ("pnpm-workspace.yaml", ".npmrc", ".pnpmfile.cjs"), "yarn": (".yarnrc.yml", ".npmrc")}
-LOCKFILES = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
 _FIELDS: dict[str, Any] = PINS["properties"]  # type: ignore[assignment,call-overload,index]
+_ROW: dict[str, Any] = _FIELDS["files"]["items"]
+_MANAGER = {  # its version is part of a path in the layer
+    **_ROW,
+    "properties": {
+        **_ROW["properties"],
+        "version": {
+            "type": "string",
+            "pattern": r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,100})?$",
+            "errorMessage": "a version as in 9.15.9",
+        },
+    },
+}
 MANAGER_PINS = api.shapes.record(
     {
         **{key: _FIELDS[key] for key in ("node", "files", "trees", "links")},
-        "manager": _FIELDS["files"]["items"],
+        "manager": _MANAGER,
         "lockfile": api.shapes.PATH,
     }
 )
 
 
-class _ManagerKind(api.Kind):
+class _ManagerKind(_NodeModules):
     """What the kinds `pnpm` and `yarn` have in common."""
 
     pins: ClassVar[api.Json] = MANAGER_PINS
-    needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "node_modules of a project: pinned by its pnpm-lock.yaml or yarn.lock, fetched by hash,"
         " installed offline by the package manager that wrote the lock file, which is pinned too",
@@ -351,8 +337,8 @@ class _ManagerKind(api.Kind):
 
     def inputs(self, options: api.Json) -> tuple[api.Input, ...]:
         """package.json, the lock file and further inputs; the files of settings, if they exist."""
-        settings = _as_mapping(options)
-        directory = _directory(settings)
+        settings: dict[str, Any] = options if isinstance(options, dict) else {}
+        directory = directory_of(settings)
         optional = [join(directory, name) for name in SETTINGS[self.name]]
         lockfile = join(directory, LOCKFILES[self.name])
         return (
@@ -364,7 +350,7 @@ class _ManagerKind(api.Kind):
     def question(self, request: api.Request) -> api.Json:
         """The answer depends on the content of the lock file and the settings, and on the names of the other files;
         never on .npmrc, which belongs to one machine."""
-        names = {join(_root(request), name) for name in (LOCKFILES[self.name], *SETTINGS[self.name])}
+        names = {join(root_of(request), name) for name in (LOCKFILES[self.name], *SETTINGS[self.name])}
         files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]
         return [
             request.options,
@@ -383,7 +369,7 @@ class _ManagerKind(api.Kind):
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every pinned tarball, and that of the package manager."""
-        return self._steps().fetches(pins)
+        return package_fetches(self._steps().items(pins))
 
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
@@ -395,10 +381,6 @@ class _ManagerKind(api.Kind):
         """Returns the build document and the variables; the core adds the files' hashes and the inputs to every key."""
         return self._steps().material(request, pins)
 
-    def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """Mounts each node_modules at the path where the package manager would have created it."""
-        return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _module_parents(request, pins)}
-
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """Puts the packages' commands first, then the package manager."""
         return self._steps().variables(request, pins)
@@ -406,11 +388,6 @@ class _ManagerKind(api.Kind):
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
         """Runs the installation, which sees what decides of the package.json files, the lock file and the settings."""
         return self._steps().build(request, pins)
-
-    def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `14 packages`."""
-        number = len(_files(pins))
-        return f"{number} package{'' if number == 1 else 's'}"
 
 
 class Pnpm(_ManagerKind):

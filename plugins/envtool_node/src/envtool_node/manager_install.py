@@ -5,18 +5,28 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.places import TOP, WORK, join, manifest_texts, project_texts
+from envtool_node.places import (
+    LOCKFILES,
+    TOP,
+    WORK,
+    files_of,
+    join,
+    manifest_texts,
+    module_parents,
+    node_of,
+    options_of,
+    project_texts,
+    root_of,
+)
 from envtool_node.reduced_manifest import reduce_manifests
 
 if TYPE_CHECKING:
     from envtool_node.resolver import InstallSources
 
 MANAGERS = "/opt/node-managers"  # the layer's directory of the package manager itself
-LOCKFILES = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
 _INSTALL = f"""\
 cd "$1" || exit
 top=$2 node=$3
@@ -56,27 +66,23 @@ class ManagerSteps:
         """See manager_resolver. Raises ResolveError, FetchError."""
         from envtool_node import manager_resolver
 
-        options = _as_mapping(request.options)
         return manager_resolver.resolve_pins(
             site,
             self._sources(request, site),
             manager=self.name,
-            node=_node(options),
-            version=str(options.get("version", "")),
+            node=node_of(request),
+            version=str(options_of(request).get("version", "")),
         )
 
     def _sources(self, request: api.Request, site: api.Site) -> InstallSources:
         from envtool_node import resolver
 
-        root = _root(request)
+        root = root_of(request)
         return resolver.read_install_sources(request, site, root, join(root, LOCKFILES[self.name]))
 
-    def fetches(self, pins: api.Json) -> tuple[api.Fetch, ...]:
-        """Every pinned tarball, and that of the package manager."""
-        return tuple(
-            api.Fetch(url=item.get("url", ""), sha256=item["sha256"], name=item["file"], size=int(item["size"]))
-            for item in _items(pins)
-        )
+    def items(self, pins: api.Json) -> list[dict[str, Any]]:
+        """Returns the rows of every pinned tarball, and that of the package manager."""
+        return [_manager(pins), *files_of(pins)]
 
     def locate(
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
@@ -85,21 +91,8 @@ class ManagerSteps:
         from envtool_node import manager_resolver, resolver
 
         origin = self._sources(request, site)
-        config = origin.config()
-        files = {item["sha256"]: item for item in _items(pins)}
         locked = manager_resolver.locked_urls(self.name, origin)
-        default = ""
-        located = []
-        for fetch in fetches:
-            item = files[fetch.sha256]
-            path = item["path"]
-            locked_url = locked.get((path, item["integrity"]), "")
-            if not (fetch.url or locked_url or config.registry(item["name"]) or default):
-                default = resolver.inspect_runtime(site, _node(_as_mapping(request.options))).registry
-            urls = resolver.tarball_urls(item["name"], path, "", locked_url, config, default)
-            first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *urls])
-            located.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
-        return located
+        return resolver.locate_tarballs(site, origin, fetches, self.items(pins), locked, node_of(request))
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """Returns the build document and the variables; the core adds the files' hashes and the inputs to every key."""
@@ -113,15 +106,15 @@ class ManagerSteps:
         reduced = reduce_manifests(manifest_texts(request), manager=self.name, lock=lock)
         return {
             "blobs": api.BLOBS,
-            "root": join(api.PROJECT, _root(request)),
+            "root": join(api.PROJECT, root_of(request)),
             "lock": join(api.PROJECT, str(pins["lockfile"])),
-            "files": [{"file": item["file"], "path": item.get("path", "")} for item in _files(pins)],
+            "files": [{"file": item["file"], "path": item.get("path", "")} for item in files_of(pins)],
             "manifests": [*manifests],
             "reduced": {join(api.PROJECT, path): text for path, text in reduced.items()},
             "links": [join(api.PROJECT, str(path)) for path in pins["links"]],  # type: ignore[union-attr]
             "manager": self.name,
             "top": self.top(pins),
-            "node": _node(_as_mapping(request.options)),
+            "node": node_of(request),
         }
 
     def top(self, pins: api.Json) -> str:
@@ -142,9 +135,9 @@ class ManagerSteps:
 
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """Puts the packages' commands first, then the package manager."""
-        node = _node(_as_mapping(request.options))
+        node = node_of(request)
         node_directory = f":{posixpath.dirname(node)}" if "/" in node else ""
-        commands = f"{join(api.PROJECT, _root(request))}/node_modules/.bin"
+        commands = f"{join(api.PROJECT, root_of(request))}/node_modules/.bin"
         return {"PATH": f"{commands}:{self.top(pins)}/bin{node_directory}", **self.task_variables(request, pins)}
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
@@ -162,8 +155,8 @@ class ManagerSteps:
         if node["headers"]:
             env["npm_config_nodedir"] = node["headers"]
         top = self.top(pins)
-        words = (join(api.PROJECT, _root(request)), top, _node(_as_mapping(request.options)))
-        trees: list[api.Json] = [f"{join(TOP, tree)}/node_modules" for tree in _module_parents(request, pins)]
+        words = (join(api.PROJECT, root_of(request)), top, node_of(request))
+        trees: list[api.Json] = [f"{join(TOP, tree)}/node_modules" for tree in module_parents(request, pins)]
         return api.Recipe(
             steps=(
                 api.Unpack(name=_manager(pins)["file"], target=f"{top}/package", strip=1),
@@ -210,7 +203,7 @@ class PnpmSteps(ManagerSteps):
         return {"pnpm_config_verify_deps_before_run": "false"}
 
     def command(self, request: api.Request, pins: api.Json) -> tuple[str, ...]:
-        scripts = _as_mapping(request.options).get("scripts")
+        scripts = options_of(request).get("scripts")
         flags = () if scripts is None else (f"--config.ignore-scripts={'false' if scripts else 'true'}",)
         return ("pnpm", "install", "--frozen-lockfile", "--reporter=append-only", *flags)
 
@@ -226,7 +219,7 @@ class YarnSteps(ManagerSteps):
 
         if not _is_berry(pins):
             return {"npm_config_userconfig": f"{WORK}/npmrc", "npm_config_globalconfig": f"{WORK}/none"}
-        scripts = _as_mapping(request.options).get("scripts")
+        scripts = options_of(request).get("scripts")
         major = int(_manager(pins)["version"].partition(".")[0])
         return {
             **self.task_variables(request, pins),
@@ -252,13 +245,13 @@ class YarnSteps(ManagerSteps):
             "YARN_IGNORE_PATH": "1",
             "YARN_ENABLE_TELEMETRY": "0",
             "YARN_NODE_LINKER": "node-modules",
-            "YARN_INSTALL_STATE_PATH": f"{join(self.top(pins), 'state', _root(request))}/install-state.gz",
+            "YARN_INSTALL_STATE_PATH": f"{join(self.top(pins), 'state', root_of(request))}/install-state.gz",
         }
 
     def command(self, request: api.Request, pins: api.Json) -> tuple[str, ...]:
         if _is_berry(pins):
             return ("yarn", "install", "--immutable")
-        scripts = _as_mapping(request.options).get("scripts")
+        scripts = options_of(request).get("scripts")
         flags = ("--ignore-scripts",) if scripts is False else ()
         return ("yarn", "install", "--frozen-lockfile", "--non-interactive", "--no-progress", "--production=false",
                 "--cache-folder", f"{WORK}/cache", *flags)  # fmt: skip
@@ -271,37 +264,6 @@ def _is_berry(pins: api.Json) -> bool:
     return bool(_manager(pins)["name"] == "@yarnpkg/cli-dist")
 
 
-def _as_mapping(options: api.Json) -> dict[str, Any]:
-    return options if isinstance(options, dict) else {}
-
-
 def _manager(pins: api.Json) -> dict[str, Any]:
     assert isinstance(pins, dict)
     return pins["manager"]  # type: ignore[return-value]
-
-
-def _files(pins: api.Json) -> list[dict[str, Any]]:
-    assert isinstance(pins, dict)
-    return pins["files"]  # type: ignore[return-value]
-
-
-def _items(pins: api.Json) -> list[dict[str, Any]]:
-    return [_manager(pins), *_files(pins)]
-
-
-def _node(options: Mapping[str, Any]) -> str:
-    return str(options.get("node", "node"))
-
-
-def _directory(options: Mapping[str, Any]) -> str:
-    return str(options.get("directory") or ".")
-
-
-def _root(request: api.Request) -> str:
-    """Returns the directory of package.json in the project."""
-    return join(request.directory, _directory(_as_mapping(request.options)))
-
-
-def _module_parents(request: api.Request, pins: api.Json) -> list[str]:
-    assert isinstance(pins, dict)
-    return [join(_root(request), str(top)) for top in pins["trees"]]  # type: ignore[union-attr]

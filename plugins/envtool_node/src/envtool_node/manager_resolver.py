@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import zlib
 from collections.abc import Sequence
 
 from envtool import api
@@ -132,7 +133,7 @@ def _member_digest(path: str, name: str, algorithm: str) -> str:
                     file = archive.extractfile(member)
                     assert file is not None
                     return hashlib.new(algorithm, file.read(), usedforsecurity=False).hexdigest()
-    except (tarfile.TarError, ValueError, OSError, EOFError):
+    except (tarfile.TarError, ValueError, TypeError, OSError, EOFError, zlib.error):  # TypeError: of shake128
         return ""
     return ""
 

@@ -1,15 +1,18 @@
-"""Names that npm knows, paths in the project and in containers, and the settings that keep npm quiet there."""
+"""Names that npm knows, paths in the project and in containers, the settings that keep npm quiet there, and what the
+options and pins of all kinds have: node, directory, files, trees."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from envtool import api
 
 NPM = "npm"  # the package
 NAMES = ("npm-shrinkwrap.json", "package-lock.json")  # of lock files; npm reads the first that exists
+LOCKFILES = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
 MANIFEST = "package.json"
 OMIT = ("dev", "optional", "peer")  # sorts of dependencies that npm can leave out
 REGISTRY = "https://registry.invalid/"  # replaces every registry in the lock file of a build
@@ -60,6 +63,38 @@ def manifest_texts(request: api.Request) -> dict[str, str]:
 def project_texts(request: api.Request) -> Mapping[str, str]:
     """Returns path in the project -> text."""
     return {join(request.directory, path): text for path, text in request.texts.items()}
+
+
+def options_of(request: api.Request) -> dict[str, Any]:
+    """Returns the options of a layer; {} for none."""
+    return request.options if isinstance(request.options, dict) else {}
+
+
+def directory_of(options: Mapping[str, Any]) -> str:
+    """Returns the directory of package.json, relative to the spec."""
+    return str(options.get("directory") or posixpath.dirname(options.get("lockfile", "")) or ".")
+
+
+def root_of(request: api.Request) -> str:
+    """Returns the directory of package.json in the project."""
+    return join(request.directory, directory_of(options_of(request)))
+
+
+def node_of(request: api.Request) -> str:
+    """Returns the command that starts Node.js in the env."""
+    return str(options_of(request).get("node", "node"))
+
+
+def files_of(pins: api.Json) -> list[dict[str, Any]]:
+    """Returns the pinned tarballs."""
+    assert isinstance(pins, dict)
+    return pins["files"]  # type: ignore[return-value]
+
+
+def module_parents(request: api.Request, pins: api.Json) -> list[str]:
+    """Returns the directories in the project that get a node_modules."""
+    assert isinstance(pins, dict)
+    return [join(root_of(request), str(top)) for top in pins["trees"]]  # type: ignore[union-attr]
 
 
 def _is_exact(path: str) -> bool:

@@ -20,8 +20,10 @@ import json
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from envtool import api
 from envtool_node.lockfile import (
@@ -321,15 +323,47 @@ def tarball_urls(name: str, path: str, url: str, resolved: str, config: NpmConfi
     return tuple(dict.fromkeys(urls or [default + path]))
 
 
+def locate_tarballs(
+    site: api.Site,
+    origin: InstallSources,
+    fetches: Sequence[api.Fetch],
+    items: Sequence[Mapping[str, Any]],
+    locked_urls: Mapping[tuple[str, str], str],
+    node: str,
+) -> list[api.Fetch]:
+    """Returns the pinned tarballs with their URLs where this machine's npm looks, and its credentials for them. `items`
+    are the pins' rows, `locked_urls` the URLs in the project's own lock file, by identity. Raises ResolveError."""
+    config = origin.config()
+    rows = {item["sha256"]: item for item in items}
+    default = ""
+    located = []
+    for fetch in fetches:
+        item = rows[fetch.sha256]
+        path, url = item.get("path", ""), item.get("url", "")
+        locked_url = locked_urls.get((path or url, item["integrity"]), "")
+        if path and not (fetch.url or locked_url or config.registry(item["name"]) or default):
+            default = inspect_runtime(site, node).registry
+        urls = tarball_urls(item["name"], path, url, locked_url, config, default)
+        first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *urls])
+        located.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
+    return located
+
+
 def blob_names(packages: Sequence[LockedPackage]) -> list[str]:
     """Returns a file name for each package: its own with the scope before it, and a number if two would be the same."""
     names: list[str] = []
+    taken: Counter[str] = Counter()  # each name, and each beginning of one that ends before a dot
     for package in packages:
         scope = package.name.rpartition("/")[0].lstrip("@")
         base = file_name(package.path or package.url)
         name = re.sub(r"[^\w.+@-]", "_", f"{scope}-{base}" if scope else base)[-200:].lstrip(".") or "package.tgz"
-        same_names = sum(other == name or other.startswith(f"{name}.") for other in names)
-        names.append(f"{name}.{same_names}" if same_names else name)
+        number = taken[name]
+        chosen = f"{name}.{number}" if number else name
+        while taken[chosen] and chosen != name:  # another package has a file of that name itself
+            number += 1
+            chosen = f"{name}.{number}"
+        names.append(chosen)
+        taken.update([names[-1], *(names[-1][: dot.start()] for dot in re.finditer(r"\.", names[-1]))])
     return names
 
 

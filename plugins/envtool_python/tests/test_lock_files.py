@@ -8,7 +8,13 @@ import pytest
 from envtool_python import lock_files, locked_packages, source_values
 from envtool_python.decode import WrongFileError
 from envtool_python.lock_files import digest_of, locked_file, read_lock, stale_lines
-from envtool_python.locked_selection import ContradictoryLockError, Selector, marker_environment
+from envtool_python.locked_selection import (
+    ContradictoryLockError,
+    Selector,
+    holds_somewhere,
+    is_within,
+    marker_environment,
+)
 
 LOCKS = Path(__file__).parent / "locks"
 FILES = {"uv": "uv.lock", "poetry": "poetry.lock", "pdm": "pdm.lock", "pylock": "pylock.toml"}
@@ -321,7 +327,72 @@ def test_counts_and_sizes_are_bounded(name, monkeypatch):
         read_lock("#" * (1 << 20) + "#", name)
 
 
-@pytest.mark.parametrize("marker", ["bogus == '1'", "python_version <", "(" * 5000])
+MANY = "1" * 5000  # digits, more than Python reads as one number
+BIG = {  # what has the number -> file, what stands behind its header, line
+    "a version": ("uv.lock", f'[[package]]\nname = "a"\nversion = "{MANY}"\n{INDEX}', 2),
+    "the version of a dependency": (
+        "uv.lock", f'{EMPTY}{INDEX}dependencies = [{{ name = "b", version = "{MANY}" }}]\n', 2,
+    ),
+    "a requirement": ("pdm.lock", f'{EMPTY}dependencies = ["b>=1.{MANY},<3"]\n', 3),
+    "a marker of a requirement": ("pdm.lock", f"{EMPTY}dependencies = [\"b; python_version>='{MANY}'\"]\n", 3),
+    "a format": ("uv.lock", f"[x]\nn = {MANY}\n", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BIG)
+def test_a_number_of_five_thousand_digits(what):
+    name, body, line = BIG[what]
+    with pytest.raises((WrongFileError, ContradictoryLockError)) as caught:
+        select(read_lock(HEADER[name] + body, name), "a")
+    assert caught.value.line == line
+    assert len(str(caught.value)) < 300
+
+
+def test_a_requirement_with_a_number_of_five_thousand_digits_is_left_to_pip():
+    lock = read_lock(f"{HEADER['uv.lock']}{EMPTY}{INDEX}", "uv.lock")
+    assert stale_lines(lock, [f"a<1.{MANY}", f"a; python_version < '3.{MANY}'"]) == []
+    assert is_within("1", f"<1.{MANY}")
+    assert holds_somewhere(f"python_full_version < '3.{MANY}'")
+
+
+URLS = {
+    "uv.lock": [
+        f'{EMPTY}source = {{ registry = "https://[" }}\n', f'{EMPTY}{INDEX}wheels = [{{ url = "https://[/a.whl" }}]\n',
+    ],
+    "poetry.lock": [f'{EMPTY}[package.source]\ntype = "legacy"\nurl = "https://["\n'],
+    "pdm.lock": [f'{EMPTY}url = "https://["\n', f'{EMPTY}files = [{{ url = "https://[/a.whl", hash = "sha256:{SHA}" }}]\n'],
+    "pylock.toml": [f'{EMPTY}archive = {{ url = "https://[" }}\n', f'{EMPTY}index = "https://["\n'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body"), [(name, body) for name, bodies in URLS.items() for body in bodies])
+def test_a_url_that_is_none(name, body):
+    with pytest.raises(WrongFileError, match="is no URL: `https://") as caught:
+        read_lock(HEADER[name] + packages_of(name, body), name)
+    assert caught.value.line == (2 if name == "uv.lock" else 3)
+
+
+def test_extras_that_repeat_what_a_package_requires_are_bounded(monkeypatch):
+    """Their product is larger than any bound of the file's size."""
+    monkeypatch.setattr(locked_packages, "MAX_EXTRA_EDGES", 1000)
+    many = ", ".join('{ version = "1", optional = true }' for _ in range(40))
+    extras = "".join(f'e{number} = ["b"]\n' for number in range(40))
+    poetry = f"{EMPTY}[package.dependencies]\nb = [{many}]\n[package.extras]\n{extras}"
+    with pytest.raises(WrongFileError, match="the extras of all packages have more than 1000 dependencies"):
+        read_lock(HEADER["poetry.lock"] + poetry, "poetry.lock")
+    names = ", ".join(f'"e{number}"' for number in range(40))
+    lines = ", ".join(f'"b{number}"' for number in range(40))
+    pdm = f"{EMPTY}{EMPTY}extras = [{names}]\ndependencies = [{lines}]\n"
+    with pytest.raises(WrongFileError, match="the extras of all packages have more than 1000 dependencies"):
+        read_lock(HEADER["pdm.lock"] + pdm, "pdm.lock")
+    too_many = ", ".join('"1"' for _ in range(2001))
+    with pytest.raises(WrongFileError, match="`b` is no array of at most 2000"):
+        read_lock(f"{HEADER['poetry.lock']}{EMPTY}[package.dependencies]\nb = [{too_many}]\n", "poetry.lock")
+
+
+@pytest.mark.parametrize(
+    "marker", ["bogus == '1'", "python_version <", "(" * 5000, f"python_full_version >= '3.{'1' * 5000}'"]
+)
 def test_a_marker_that_is_none_is_an_error_of_the_lock(marker):
     lock = uv(block("a", more=f'resolution-markers = ["{marker}"]\n'))
     with pytest.raises(ContradictoryLockError, match="is no marker") as caught:

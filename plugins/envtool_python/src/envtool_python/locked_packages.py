@@ -6,6 +6,7 @@ depth of its tables are bounded, and every name and hash is checked before it is
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from base64 import b64encode
@@ -18,7 +19,7 @@ from envtool_python.decode import WrongFileError
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from envtool import api
 
@@ -27,6 +28,7 @@ MAX_PACKAGES = 20_000
 MAX_VERSIONS = 30  # of one package: a few, for different environments
 MAX_FILES = 2_000  # of one package
 MAX_EDGES = 2_000  # dependencies of one package
+MAX_EXTRA_EDGES = 500_000  # dependencies of all extras together
 MAX_TEXT = 10_000  # characters of one text, such as a marker
 MAX_DEPTH = 40  # brackets within each other in one line
 FILES_DIGEST = "envtool-files"  # key of a package in the place of its files
@@ -122,6 +124,7 @@ class LockReader:
         self.text, self.path = text, path
         self.with_files = with_files
         self.line = 1
+        self._extra_edges = 0
         self._lines = [
             number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[packages?\]\]", line)
         ]
@@ -147,25 +150,40 @@ class LockReader:
             message = re.sub(r" \(at .*\)$", "", str(error))
             raise self.wrong(message[:1].lower() + message[1:200]) from None
 
-    def packages(self, document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-        """Returns the tables of the packages."""
+    def packages(self, document: Mapping[str, Any], key: str = "package") -> Iterator[dict[str, Any]]:
+        """Yields the tables of the packages; errors are at the line of the last one."""
         tables = document.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(item, dict) for item in tables):
             raise self.wrong(f"`{key}` is no array of tables")
         if len(tables) > MAX_PACKAGES:
             raise self.wrong(f"it has more than {MAX_PACKAGES} packages")
         counts: dict[str, int] = {}
-        for index, item in enumerate(tables):
-            name = str(item.get("name"))[:200]
+        for index, table in enumerate(tables):
+            self.line = self._lines[index] if index < len(self._lines) else 1
+            name = str(table.get("name"))[:200]
             counts[name] = counts.get(name, 0) + 1
             if counts[name] > MAX_VERSIONS:
-                self.at(index)
                 raise self.wrong(f"it has more than {MAX_VERSIONS} versions of `{name[:60]}`")
-        return tables
+            yield table
 
-    def at(self, index: int) -> None:
-        """Sets the current package."""
-        self.line = self._lines[index] if index < len(self._lines) else 1
+    def check_format(self, version: str, known: tuple[str, ...]) -> None:
+        """Raises for a version of the format whose first number is none of the known ones."""
+        if version.partition(".")[0] not in known:
+            raise self.wrong(f"version {version[:40] or 'none'} of the format is not known here")
+
+    def names_of(self, value: object, key: str) -> list[str]:
+        """Returns the normalised names of extras."""
+        return [self.name_of(extra, "an extra") for extra in self.tables(value, f"`{key}`", MAX_EDGES)]
+
+    def edges_of_extra(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
+        """Returns the edges of an extra. All extras of a lock have at most MAX_EXTRA_EDGES: an extra repeats edges of
+        its package, so that their number is no bound for their product."""
+        left = MAX_EXTRA_EDGES - self._extra_edges
+        counted = tuple(itertools.islice(edges, left + 1))
+        if len(counted) > left:
+            raise self.wrong(f"the extras of all packages have more than {MAX_EXTRA_EDGES} dependencies")
+        self._extra_edges += len(counted)
+        return counted
 
     def name_of(self, value: object, what: str = "a package") -> str:
         """Returns a project's normalised name."""
@@ -180,6 +198,17 @@ class LockReader:
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             raise self.wrong(f"{what} is no text of at most {MAX_TEXT} characters")
         return value
+
+    def url_of(self, value: object, what: str) -> str:
+        """Returns a URL or path, which can be split; None is ""."""
+        from urllib.parse import urlsplit
+
+        text = self.text_of(value, what)
+        try:
+            urlsplit(text)
+        except ValueError:
+            raise self.wrong(f"{what} is no URL: `{text[:60]}`") from None
+        return text
 
     def version_of(self, value: object) -> str:
         """Returns a version (PEP 440); "" for None."""
@@ -231,15 +260,17 @@ class LockReader:
         """Returns the edge of a requirement (PEP 508)."""
         from packaging.requirements import Requirement
 
+        text = self.text_of(line, "a requirement")
         try:
-            requirement = Requirement(self.text_of(line, "a requirement"))
-        except (ValueError, RecursionError):
+            requirement = Requirement(text)
+            bounds = str(requirement.specifier)
+        except (ValueError, RecursionError):  # InvalidRequirement, or int() of more than 4300 digits
             raise self.wrong(f"`{str(line)[:60]}` is no requirement") from None
         return Edge(
             name=normal(requirement.name),
             marker=marker or (str(requirement.marker) if requirement.marker else ""),
             extras=tuple(sorted(map(normal, requirement.extras))),
-            bounds=str(requirement.specifier),
+            bounds=bounds,
         )
 
 

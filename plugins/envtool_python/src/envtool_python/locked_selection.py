@@ -206,7 +206,8 @@ def plain_requirement(line: str) -> Requirement | None:
 
     try:
         requirement = Requirement(re.split(r"\s--", line, maxsplit=1)[0])
-    except (ValueError, RecursionError):
+        str(requirement.specifier)  # reads the numbers in it
+    except (ValueError, RecursionError):  # InvalidRequirement, or int() of more than 4300 digits, which pip reports
         return None
     return None if requirement.url or " --" in line else requirement
 

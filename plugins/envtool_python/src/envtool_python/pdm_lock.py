@@ -32,22 +32,18 @@ def read_pdm_lock(reader: LockReader) -> LockFile:
     document = reader.document()
     metadata = reader.table(document.get("metadata"), "`metadata`")
     version = reader.text_of(metadata.get("lock_version"), "`lock_version`")
-    if version.partition(".")[0] != "4":
-        raise reader.wrong(f"version {version or 'none'} of the format is not known here")
+    reader.check_format(version, ("4",))
     older = reader.table(metadata.get("files"), "`metadata.files`", MAX_PACKAGES)
     plain: list[LockedRelease] = []
     extras: dict[tuple[str, str], dict[str, tuple[Edge, ...]]] = {}
-    for index, table in enumerate(reader.packages(document, "package")):
-        reader.at(index)
+    for table in reader.packages(document):
         package = _package(reader, table, older)
-        names = [
-            reader.name_of(extra, "an extra") for extra in reader.tables(table.get("extras"), "`extras`", MAX_EDGES)
-        ]
+        names = reader.names_of(table.get("extras"), "extras")
         if not names:
             plain.append(package)
         for name in names:
-            edges = tuple(edge for edge in package.edges if edge.name != package.name or edge.extras)
-            extras.setdefault((package.name, package.version), {})[name] = edges
+            edges = (edge for edge in package.edges if edge.name != package.name or edge.extras)
+            extras.setdefault((package.name, package.version), {})[name] = reader.edges_of_extra(edges)
     from dataclasses import replace
 
     packages = [replace(package, extras=extras.get((package.name, package.version), {})) for package in plain]
@@ -61,12 +57,12 @@ def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, A
     if "git" in table or "hg" in table or "svn" in table:
         source, location = (
             "repository",
-            reader.text_of(table.get("git") or table.get("hg") or table.get("svn"), "a URL"),
+            reader.url_of(table.get("git") or table.get("hg") or table.get("svn"), "a URL"),
         )
     elif "url" in table:
-        source, location = "url", reader.text_of(table["url"], "a URL")
+        source, location = "url", reader.url_of(table["url"], "a URL")
     elif "path" in table:
-        location = reader.text_of(table["path"], "a path")
+        location = reader.url_of(table["path"], "a path")
         source = "archive" if location.endswith((".whl", ".tar.gz", ".zip")) else "directory"
     marker = reader.text_of(table.get("marker"), "a marker")
     lines = reader.tables(table.get("dependencies"), "`dependencies`", MAX_EDGES)
@@ -87,7 +83,7 @@ def _files(reader: LockReader, value: object, location: str) -> tuple[LockedFile
     files = []
     for item in reader.tables(value, "`files`", MAX_FILES):
         entry = reader.table(item, "a file")
-        url = reader.text_of(entry.get("url"), "a URL")
+        url = reader.url_of(entry.get("url"), "a URL")
         name = reader.text_of(entry.get("file"), "a file's name") or file_of_url(url)
         files.append(reader.file(name, reader.hash_of(entry.get("hash")), 0, url or location))
     return tuple(files)

@@ -40,14 +40,10 @@ def read_poetry_lock(reader: LockReader) -> LockFile:
     document = reader.document()
     metadata = reader.table(document.get("metadata"), "`metadata`")
     version = reader.text_of(metadata.get("lock-version"), "`lock-version`")
-    if version.partition(".")[0] not in ("1", "2"):
-        raise reader.wrong(f"version {version or 'none'} of the format is not known here")
+    reader.check_format(version, ("1", "2"))
     older = reader.table(metadata.get("files"), "`metadata.files`", MAX_PACKAGES)
-    packages = []
-    for index, table in enumerate(reader.packages(document, "package")):
-        reader.at(index)
-        packages.append(_package(reader, table, older))
-    return LockFile(path=reader.path, packages=tuple(packages), renew="poetry lock")
+    packages = tuple(_package(reader, table, older) for table in reader.packages(document))
+    return LockFile(path=reader.path, packages=packages, renew="poetry lock")
 
 
 def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, Any]) -> LockedRelease:
@@ -55,8 +51,8 @@ def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, A
     source = reader.table(table.get("source"), "`source`")
     kind = reader.text_of(source.get("type"), "a source")
     if kind not in _SOURCES:
-        raise reader.wrong(f"`{name}` has a source `{kind}`, which is not known here")
-    location = reader.text_of(source.get("url"), "a source's URL")
+        raise reader.wrong(f"`{name}` has a source `{kind[:40]}`, which is not known here")
+    location = reader.url_of(source.get("url"), "a source's URL")
     dependencies = reader.table(table.get("dependencies"), "`dependencies`")
     optional: dict[str, list[Edge]] = {}
     edges: list[Edge] = []
@@ -64,7 +60,7 @@ def _package(reader: LockReader, table: Mapping[str, Any], older: Mapping[str, A
         for edge, is_optional in _edges(reader, dependency, value):
             (optional.setdefault(edge.name, []) if is_optional else edges).append(edge)
     extras = {
-        reader.name_of(extra, "an extra"): tuple(_extra(reader, lines, optional))
+        reader.name_of(extra, "an extra"): reader.edges_of_extra(_extra(reader, lines, optional))
         for extra, lines in reader.table(table.get("extras"), "`extras`").items()
     }
     files = table.get("files", older.get(str(table.get("name"))))
@@ -93,18 +89,15 @@ def _markers(reader: LockReader, value: object) -> tuple[str, ...]:
 
 def _edges(reader: LockReader, dependency: object, value: object) -> Iterator[tuple[Edge, bool]]:
     name = reader.name_of(dependency, "a dependency")
-    for item in value if isinstance(value, list) else [value]:
+    for item in reader.tables(value, f"`{name}`", MAX_EDGES) if isinstance(value, list) else [value]:
         entry = {"version": item} if isinstance(item, str) else reader.table(item, "a dependency")
         version = reader.text_of(entry.get("version"), "a version")
         if len(version) > 500:
             raise reader.wrong(f"the bounds of `{name}` are too long")
-        extras = [
-            reader.name_of(extra, "an extra") for extra in reader.tables(entry.get("extras"), "`extras`", MAX_EDGES)
-        ]
         edge = Edge(
             name=name,
             marker=reader.text_of(entry.get("markers"), "a marker"),
-            extras=tuple(extras),
+            extras=tuple(reader.names_of(entry.get("extras"), "extras")),
             bounds=poetry_version(version) if version and "|" not in version else "",
         )
         yield edge, entry.get("optional") is True

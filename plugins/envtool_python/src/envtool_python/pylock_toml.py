@@ -29,18 +29,14 @@ def read_pylock(reader: LockReader) -> LockFile:
     """Raises WrongFileError."""
     document = reader.document()
     version = reader.text_of(document.get("lock-version"), "`lock-version`")
-    if version.partition(".")[0] != "1":
-        raise reader.wrong(f"version {version or 'none'} of the format is not known here")
-    packages = []
-    for index, table in enumerate(reader.packages(document, "packages")):
-        reader.at(index)
-        packages.append(_package(reader, table))
+    reader.check_format(version, ("1",))
+    packages = tuple(_package(reader, table) for table in reader.packages(document, "packages"))
     groups = reader.tables(document.get("default-groups"), "`default-groups`", MAX_EDGES)
     creator = reader.text_of(document.get("created-by"), "`created-by`")
     renew = {"uv": f"uv export -o {reader.path}", "pdm": "pdm lock"}.get(creator, f"pip lock -o {reader.path} .")
     return LockFile(
         path=reader.path,
-        packages=tuple(packages),
+        packages=packages,
         renew=renew,
         flat=True,
         default_groups=tuple(reader.name_of(group, "a group") for group in groups),
@@ -51,7 +47,7 @@ def _package(reader: LockReader, table: Mapping[str, Any]) -> LockedRelease:
     name = reader.name_of(table.get("name"))
     key = next((key for key in _SOURCES if key in table), "")
     source = reader.table(table.get(key), f"`{key}`") if key else {}
-    location = reader.text_of(source.get("url") or source.get("path") or table.get("index"), "a location")
+    location = reader.url_of(source.get("url") or source.get("path") or table.get("index"), "a location")
     marker = reader.text_of(table.get("marker"), "a marker")
     kind = _SOURCES.get(key, "index")
     if key == "archive" and not source.get("url"):
@@ -78,7 +74,7 @@ def _files(reader: LockReader, items: list[Any], location: str) -> tuple[LockedF
     files = []
     for item in items:
         entry = reader.table(item, "a file")
-        url = reader.text_of(entry.get("url") or entry.get("path") or location, "a URL")
+        url = reader.url_of(entry.get("url") or entry.get("path") or location, "a URL")
         name = reader.text_of(entry.get("name"), "a file's name") or file_of_url(url)
         hashes = reader.table(entry.get("hashes"), "`hashes`")
         files.append(reader.file(name, hashes, entry.get("size"), url))

@@ -41,12 +41,9 @@ def read_uv_lock(reader: LockReader) -> LockFile:
     """Raises WrongFileError."""
     document = reader.document()
     if document.get("version") not in VERSIONS:
-        raise reader.wrong(f"version {document.get('version')} of the format is not known here")
-    packages = []
-    for index, table in enumerate(reader.packages(document, "package")):
-        reader.at(index)
-        packages.append(_package(reader, table))
-    return LockFile(path=reader.path, packages=tuple(packages), renew="uv lock")
+        raise reader.wrong(f"version {str(document.get('version'))[:40]} of the format is not known here")
+    packages = tuple(_package(reader, table) for table in reader.packages(document))
+    return LockFile(path=reader.path, packages=packages, renew="uv lock")
 
 
 def _package(reader: LockReader, table: Mapping[str, Any]) -> LockedRelease:
@@ -55,7 +52,7 @@ def _package(reader: LockReader, table: Mapping[str, Any]) -> LockedRelease:
     key = next((key for key in _SOURCES if key in source_table), "")
     if not key:
         raise reader.wrong(f"`{name}` has no source that is known here")
-    location = reader.text_of(source_table[key], "a source")
+    location = reader.url_of(source_table[key], "a source")
     extras = reader.table(table.get("optional-dependencies"), "`optional-dependencies`")
     return LockedRelease(
         name=name,
@@ -79,14 +76,11 @@ def _edges(reader: LockReader, value: object) -> tuple[Edge, ...]:
     for item in reader.tables(value, "`dependencies`", MAX_EDGES):
         entry = reader.table(item, "a dependency")
         version = reader.version_of(entry.get("version"))
-        extras = [
-            reader.name_of(extra, "an extra") for extra in reader.tables(entry.get("extra"), "`extra`", MAX_EDGES)
-        ]
         edges.append(
             Edge(
                 name=reader.name_of(entry.get("name"), "a dependency"),
                 marker=reader.text_of(entry.get("marker"), "a marker"),
-                extras=tuple(extras),
+                extras=tuple(reader.names_of(entry.get("extra"), "extra")),
                 bounds=f"==={version}" if version else "",
             )
         )
@@ -99,7 +93,7 @@ def _files(reader: LockReader, table: Mapping[str, Any], location: str) -> tuple
     wheels = reader.tables(table.get("wheels"), "`wheels`", MAX_FILES)
     for item in (*wheels, *([sdist] if sdist is not None else [])):
         entry = reader.table(item, "a file")
-        url = reader.text_of(entry.get("url") or entry.get("path") or location, "a URL")
+        url = reader.url_of(entry.get("url") or entry.get("path") or location, "a URL")
         file_name = reader.text_of(entry.get("filename"), "a file's name") or file_of_url(url)
         files.append(reader.file(file_name, reader.hash_of(entry.get("hash")), entry.get("size"), url))
     return tuple(files)

@@ -187,14 +187,14 @@ class WheelToolchain(api.ToolchainKind):
 def _toolchain_of(command: str, program: str, package_name: str) -> WheelToolchain:
     """Returns the kind for one program: its command, its name for people, and that of its package in the index."""
 
-    class Toolchain(WheelToolchain):
+    class ProgramToolchain(WheelToolchain):
         __doc__ = f"{program}, from its wheel."
         name: ClassVar[str] = f"{command}-toolchain"
         tool: ClassVar[str] = command
         title: ClassVar[str] = program
         distribution: ClassVar[str] = package_name
 
-    return Toolchain()
+    return ProgramToolchain()
 
 
 TOOLCHAIN_KINDS = (

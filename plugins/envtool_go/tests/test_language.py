@@ -131,16 +131,56 @@ def test_a_package_from_before_modules_that_needs_nothing():
     [
         {"a.go": "package a\n"},
         {"a.go": "package a\n", "b.go": "package b\n", "a_test.go": "package a\n"},
-        {"a.go": "package a\n", "a_test.go": "package a\n", "x/b.go": "package b\n"},
+        {"a.go": "package a\n", "x/b.go": "package b\n"},
         {"a_test.go": "package a\n"},
+        {"testdata/a.go": "package a\n", "testdata/a_test.go": "package a\n"},
+        {f"a{number}.go": "package a\n" for number in range(200)} | {"a_test.go": "package a\n"},
     ],
 )
 def test_a_package_from_before_modules_that_is_not_certain(files):
     assert detect(testing.MemoryProject(files)) == []
 
 
-def test_a_package_from_before_modules_that_needs_others():
-    files = {"a.go": 'package a\n\nimport x "example.org/other"\n', "a_test.go": "package a\n"}
+SPEW = {  # as go-spew has it: nothing at its top
+    "spew/dump.go": 'package spew\n\nimport "fmt"\n',
+    "spew/dump_test.go": 'package spew_test\n\nimport "example.org/go-spew/spew"\n',
+    "spew/cgo_test.go": 'package spew_test\n\nimport (\n\t"example.org/go-spew/spew/testdata"\n)\n',
+    "spew/testdata/cgo.go": "package testdata\n",
+}
+TWO = {
+    "a.go": 'package a\n\nimport "example.org/go-a/x"\n',
+    "x/b.go": "package b\n",
+    "a_test.go": 'package a_test\n\nimport "example.org/go-a/x"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "module"),
+    [
+        (SPEW, "example.org/go-spew"),
+        (TWO, "example.org/go-a"),
+        ({"x/b.go": "package b\n", "x/b_test.go": "package b\n"}, "example.org/b"),
+        ({**SPEW, "_old/c.go": 'package c\nimport "example.org/c"\n', ".x/d.go": "package d\n"}, "example.org/go-spew"),
+    ],
+)
+def test_packages_from_before_modules_in_directories(files, module):
+    (found,) = detect(testing.MemoryProject(files))
+    assert f"&& cd /tmp/go/src/{module} && go test ./..." in found.env["tasks"]["test"]
+
+
+@pytest.mark.parametrize(
+    ("files", "foreign"),
+    [
+        (
+            {"a.go": 'package a\n\nimport x "example.org/other"\n', "a_test.go": "package a\n"},
+            "example.org/other",
+        ),
+        ({**SPEW, "spew/e.go": 'package spew\nimport "example.org/go-spew/other"\n'}, "example.org/go-spew/other"),
+        ({**SPEW, "spew/e.go": 'package spew\nimport "example.com/go-spew/spew"\n'}, "example.com/go-spew/spew"),
+    ],
+)
+def test_packages_from_before_modules_that_need_others(files, foreign):
     (found,) = detect(testing.MemoryProject(files))
     assert not found.tested
-    assert "which imports example.org/other: `go mod init`" in found.reason
+    assert foreign in found.reason
+    assert ": `go mod init`" in found.reason

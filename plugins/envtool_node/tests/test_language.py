@@ -203,5 +203,41 @@ def test_what_could_not_pass_is_not_detected(files, why):
     assert why in found.reason
 
 
+@pytest.mark.parametrize(
+    ("scripts", "task", "left_out"),
+    [
+        (  # of debug 4.4
+            {
+                "lint": "xo",
+                "test": "npm run test:node && npm run test:browser && npm run lint",
+                "test:node": "mocha test.js",
+                "test:browser": "karma start --single-run",
+            },
+            "npm run test:node -- {{ args }}",
+            "`npm run test:browser`",
+        ),
+        ({"test": "mocha test/a.js && karma start"}, "npm exec --no -- mocha test/a.js {{ args }}", "`karma start`"),
+        (
+            {"pretest": "rollup -c", "test": "npm run a && npm run b", "a": "wtr", "b": "tape"},
+            "npm run pretest && npm run b -- {{ args }}",
+            "`npm run a`",
+        ),
+        ({"test": "karma start"}, None, "start a browser"),
+        ({"test": "npm run lint && karma start"}, None, "start a browser"),
+        ({"test": "mocha karma-helpers.js && tape"}, "npm test -- {{ args }}", ""),
+        ({"test": "mocha 'a b' && karma start"}, "npm test -- {{ args }}", ""),  # a shell's words: not taken apart
+    ],
+)
+def test_tests_in_a_browser_are_left_out_where_there_is_none(scripts, task, left_out, monkeypatch):
+    project = testing.MemoryProject({"package.json": manifest(scripts=scripts)})
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}" if name in ("node", "npm") else None)
+    (found,) = detect(project)
+    assert found.env.get("tasks") == (task and {"test": task})
+    assert left_out in found.reason
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}")
+    (found,) = detect(project)
+    assert found.env["tasks"] == {"test": "npm test -- {{ args }}"}, "this machine has one"
+
+
 def test_nothing_is_detected_where_there_is_no_package():
     assert detect(testing.MemoryProject({})) == []

@@ -19,6 +19,7 @@ from envtool_node.lockfile import (
     select_tarballs,
     strip_registry_hosts,
     tarball_of_entry,
+    without_unfit_bundled,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -283,3 +284,35 @@ def test_whatever_a_strangers_lock_file_holds(packages):
     except WrongLockError:
         return
     assert all(package.path or package.url or package.local for package in found.values())
+
+
+def chalk_like(bundled="3.2.12", top="3.3.3", wanted="^3.3.0", **bundling):
+    """What npm writes for chalk 5.6: globby is below xo, but not of xo's tarball, which has an old fast-glob."""
+    packages = {
+        "": {"devDependencies": {"xo": "*"}},
+        "node_modules/fast-glob": {"version": top},
+        "node_modules/xo": {"version": "0.54.2", "bundleDependencies": ["fast-glob"]},
+        "node_modules/xo/node_modules/fast-glob": {"version": bundled, "inBundle": True, **bundling},
+        "node_modules/xo/node_modules/globby": {"version": "13.2.2", "dependencies": {"fast-glob": wanted}},
+    }
+    return {location: entry for location, entry in packages.items() if entry.get("version", "1")}
+
+
+def test_a_bundled_package_that_a_neighbour_does_not_accept_is_left_out():
+    packages = chalk_like()
+    assert {*packages} - {*without_unfit_bundled(packages)} == {"node_modules/xo/node_modules/fast-glob"}
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        chalk_like(bundled="3.3.1"),
+        chalk_like(top="3.1.0"),  # none further out fits: npm has to say so
+        chalk_like(top=""),
+        chalk_like(wanted="npm:other@^3.3.0"),  # no range of versions
+        chalk_like(inBundle=False),
+        {},
+    ],
+)
+def test_all_other_packages_stay(packages):
+    assert without_unfit_bundled(packages) == packages

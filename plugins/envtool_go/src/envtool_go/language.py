@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from envtool import api
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from envtool_go.go_files import GoFile
 
 TASK = "go test ./... {{ args }}"
-_MAX_GO_FILES = 200  # of a package without go.mod
+_MAX_GO_FILES = 200  # of a project without go.mod
 _PACKAGE = re.compile(r"^package[ \t]+(\w+)", re.MULTILINE)
 _IMPORTS = re.compile(r"^import[ \t]*(?:\(([^)]{0,5000})\)|[\w. ]{0,60}(\"[^\"\n]{1,300}\"))", re.MULTILINE)
 _IMPORT_PATH = re.compile(r"^[ \t]*[\w.]{0,60}[ \t]*\"([\w./~-]{1,300})\"", re.MULTILINE)
@@ -128,26 +130,30 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 
 def _detect_before_modules(project: api.Project) -> list[api.Detection]:
-    """Returns the detection of a package from before modules, without go.mod, if it imports the standard library and
-    itself alone: then its tests need no other module, and run in a GOPATH, as its authors ran them."""
-    files = [path for path in project.glob("*.go") if not path.startswith((".", "_"))][:_MAX_GO_FILES]
-    texts = [project.read(path) or "" for path in files]
-    packages = {
-        match[1]
-        for path, text in zip(files, texts, strict=True)
-        if not path.endswith("_test.go") and (match := _PACKAGE.search(text))
-    }
-    if len(packages) != 1 or not any(path.endswith("_test.go") for path in files) or project.glob("*/**/*.go"):
+    """Returns the detection of packages from before modules, without go.mod, if they import the standard library and
+    each other alone: then their tests need no other module, and run in a GOPATH, as their authors ran them."""
+    paths = [path for path in project.glob("**/*.go") if not any(part[0] in "._" for part in path.split("/"))]
+    if len(paths) > _MAX_GO_FILES or not any(path.endswith("_test.go") for path in paths):
+        return []
+    texts = {path: project.read(path) or "" for path in paths}
+    packages: dict[str, set[str]] = {}  # by directory, "" the project's own
+    for path, text in texts.items():
+        if not path.endswith("_test.go") and (match := _PACKAGE.search(text)):
+            packages.setdefault(posixpath.dirname(path), set()).add(match[1])
+    tested = {directory: names for directory, names in packages.items() if "testdata" not in directory.split("/")}
+    if not tested or any(len(names) != 1 for names in tested.values()):
         return []
     imports = {
-        path for text in texts for block in _IMPORTS.findall(text) for path in _IMPORT_PATH.findall("".join(block))
+        path
+        for text in texts.values()
+        for block in _IMPORTS.findall(text)
+        for path in _IMPORT_PATH.findall("".join(block))
     }
     foreign = sorted(path for path in imports if "." in path.partition("/")[0])
-    (package,) = packages
-    if len(foreign) > 1 or (foreign and foreign[0].rpartition("/")[2] != package):
+    module = _module_path(foreign, packages)
+    if not module:
         reason = f"Go without go.mod, which imports {', '.join(foreign[:3])}: `go mod init` and `go mod tidy` make one"
         return [api.Detection(language="go", reason=reason)]
-    module = foreign[0] if foreign else f"example.org/{package}"
     target = f"/tmp/go/src/{module}"
     env: dict[str, api.Json] = {
         "base": {"debian": suite_for(0)},
@@ -157,3 +163,22 @@ def _detect_before_modules(project: api.Project) -> list[api.Detection]:
     }
     reason = "Go without go.mod, which imports the standard library and itself alone"
     return [api.Detection(language="go", reason=reason, env=env)]
+
+
+def _module_path(foreign: Sequence[str], packages: Mapping[str, AbstractSet[str]]) -> str:
+    """Returns the import path of the project's top under which each path of `foreign` is a package of the project;
+    "" if there is none. `packages`: directory -> names of its packages."""
+    if not foreign:
+        (name, *_) = sorted(packages[min(packages)])
+        return f"example.org/{name}"
+    for directory in sorted(packages):
+        if directory and foreign[0].endswith(f"/{directory}"):
+            module = foreign[0].removesuffix(f"/{directory}")
+        elif not directory and foreign[0].rpartition("/")[2] in packages[""]:
+            module = foreign[0]
+        else:
+            continue
+        own = {f"{module}/{each}" if each else module for each in packages}
+        if own.issuperset(foreign):
+            return module
+    return ""

@@ -19,6 +19,7 @@ plugin            The hooks that add all of this to envtool
 pnpm_lock         pnpm-lock.yaml -> the tarballs of an installation
 reduced_manifest  The part of package.json, and of npm's lock file, that decides what is installed
 resolver          The files of a project -> pins
+script_commands   The test script of package.json as the command of a task
 test_output       What node --test, Jest, Mocha and Vitest print about their tests
 version_files     Which Node.js the files of a project want
 version_ranges    Ranges of versions, as package.json has them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,19 +26,8 @@ TESTS = tuple(  # https://nodejs.org/api/test.html, "Running tests from the comm
     for name in (f"*.test.{ending}", f"*-test.{ending}", f"*_test.{ending}", f"test-*.{ending}", f"test.{ending}")
     for pattern in (name, f"**/{name}")
 ) + tuple(f"{top}test/**/*.{ending}" for top in ("", "**/") for ending in ("js", "mjs", "cjs"))
-# Linters, audits and what downloads when it is called, in a script around that of the tests.
-_CHECKS = re.compile(
-    r"\b(?:aud|audit|npx|eslint|eclint|jshint|jscs|standard|xo|prettier|tsc|attw|evalmd|lint)\b", re.IGNORECASE
-)
-# Programs of other languages, where a command of a script begins; and scripts that a script names.
-_OTHER_PROGRAMS = re.compile(
-    r"(?:^|[;&|(]\s*|\b(?:env|exec|cross-env)\s+)(?:[A-Za-z_]\w*=\S*\s+)*"
-    r"(python3?|pytest|py\.test|go|cargo|mvn|java|make)(?=\s|$)"
-)
-_NAMED_SCRIPTS = re.compile(r"\b(?:npm|pnpm|yarn)\s+(?:run|run-script)\s+([\w:.-]+)")
-MAX_SCRIPTS = 50  # of package.json that are followed
-MAX_SCRIPT = 10_000  # characters of one that are searched
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")  # as launchers look for them
 SUPPORTED = (
     "supported are package-lock.json, npm-shrinkwrap.json, pnpm-lock.yaml and yarn.lock:"
     " `npm install --package-lock-only` makes the first"
@@ -188,6 +176,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     from shutil import which
 
     from envtool_node.package_json import WrongManifestError, parse
+    from envtool_node.script_commands import script_programs
 
     text = project.read("package.json")
     if text is None:
@@ -218,7 +207,10 @@ def detect(project: api.Project) -> list[api.Detection]:
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
     programs: tuple[str, ...] = ()
     if script and NO_TESTS not in script:
-        task, reason = _script_test(project, manifest.scripts)
+        browsers = bool(host_has_node) and any(which(name, path=HOST_PATH) for name in BROWSERS)
+        task, reason = _script_test(project, manifest.scripts, browsers=browsers)
+        if not task:
+            return [api.Detection(language="node", reason=reason, env=env)]
         programs = script_programs(manifest.scripts)
     elif _tested_workspace(project, manifest):
         task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
@@ -229,39 +221,15 @@ def detect(project: api.Project) -> list[api.Detection]:
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}}, programs=programs)]
 
 
-def script_programs(scripts: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns the programs of other languages that the test script starts, itself or through scripts that it names."""
-    pending, seen, programs = ["test"], set[str](), dict[str, None]()
-    while pending and len(seen) < MAX_SCRIPTS:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        script = str(scripts.get(name) or "")[:MAX_SCRIPT]
-        programs |= dict.fromkeys(_OTHER_PROGRAMS.findall(script))
-        pending += _NAMED_SCRIPTS.findall(script)
-    return tuple(programs)
+def _script_test(project: api.Project, scripts: Mapping[str, str], *, browsers: bool) -> tuple[str, str]:
+    """Returns the command of the test script, by the manager of the lock file, and the reason; see script_commands."""
+    from envtool_node.script_commands import npm_test
 
-
-def _script_test(project: api.Project, scripts: Mapping[str, str]) -> tuple[str, str]:
-    """Returns the command of the test script, by the manager of the lock file, and the reason."""
     if not any(project.read(name) is not None for name in NAMES):
         for name, file in MANAGERS.items():
             if project.read(file) is not None:
                 return f"{name} test {{{{ args }}}}", "package.json with a test script"
-    return _npm_test(scripts)
-
-
-def _npm_test(scripts: Mapping[str, str]) -> tuple[str, str]:
-    """Returns the command of the test script, and the reason. npm also runs `pretest` and `posttest`: linters and
-    audits, which need git or a registry, are no tests, and are left out."""
-    around = {name: str(scripts.get(name) or "") for name in ("pretest", "posttest")}
-    checks = [name for name, script in around.items() if _CHECKS.search(script)]
-    if not checks:
-        return "npm test -- {{ args }}", "package.json with a test script"
-    before = "npm run pretest && " if around["pretest"] and "pretest" not in checks else ""
-    reason = f"package.json with a test script, without its {' and '.join(checks)}, which check other things than tests"
-    return f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason
+    return npm_test(scripts, browsers=browsers)
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -191,6 +191,48 @@ def strip_registry_hosts(packages: Mapping[str, Entry]) -> dict[str, Any]:
         dropped_key = "resolved" if package is not None and package.path else ""
         document[location] = {key: value for key, value in entry.items() if key != dropped_key}
     return document
+
+
+def without_unfit_bundled(packages: Mapping[str, Entry]) -> Mapping[str, Entry]:
+    """Returns the packages without those inside another package's tarball that a package outside of this tarball finds
+    first, and whose version it does not accept, if one further out fits.
+
+    npm (11) makes such lock files: it places `globby` below `xo`, whose tarball has an old `fast-glob`. Installing
+    from one, npm asks the registry for another version, and unpacks the old one over it. Without the entry, npm asks
+    for nothing, and the tarball brings the same files.
+    """
+    unfit: set[str] = set()
+    for location, entry in packages.items():
+        if entry.get("inBundle") or not is_installed(location):
+            continue
+        required = entry.get("dependencies")
+        for name, wanted in required.items() if isinstance(required, dict) else ():
+            first, *others = [*_candidates(packages, location, str(name))] or [""]
+            is_unfit = packages.get(first, {}).get("inBundle") and not _accepts(packages[first], wanted)
+            if is_unfit and any(_accepts(packages[other], wanted) for other in others):
+                unfit.add(first)
+    return {location: entry for location, entry in packages.items() if location not in unfit} if unfit else packages
+
+
+def _candidates(packages: Mapping[str, Entry], location: str, name: str) -> Iterator[str]:
+    """Yields the locations of a name in the order in which Node.js looks for it from a package."""
+    directory = location
+    while True:
+        if (candidate := posixpath.join(directory, _NODE_MODULES + name)) in packages:
+            yield candidate
+        if not directory:
+            return
+        directory = directory.rpartition(_NODE_MODULES)[0].rstrip("/")
+
+
+def _accepts(entry: Entry, wanted: object) -> bool:
+    """Whether a range accepts an entry; what is no range of versions accepts all: npm decides."""
+    from envtool_node.version_ranges import satisfies
+
+    try:
+        return satisfies(str(entry.get("version", "")), str(wanted))
+    except ValueError:
+        return True
 
 
 def offline_lockfile(packages: Mapping[str, Entry], integrities: Mapping[tuple[str, str], str]) -> dict[str, Any]:

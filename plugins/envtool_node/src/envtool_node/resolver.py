@@ -36,6 +36,7 @@ from envtool_node.lockfile import (
     parse_lockfile,
     select_tarballs,
     strip_registry_hosts,
+    without_unfit_bundled,
 )
 from envtool_node.npmrc import NpmConfig, file_name, host_config, plain_url, redact_credentials, sanitize_project_npmrc
 from envtool_node.package_json import PackageJson, WrongManifestError, parse
@@ -224,7 +225,8 @@ def resolve_pins(
         if packages is None:
             site.note("npm resolves versions" if text is None else f"npm reads {origin.lockfile}, which has version 1")
             previous = text if text is not None else _previous_lockfile(request)
-            packages = generated = strip_registry_hosts(_make_lockfile(site, origin, config, node=node, lock=previous))
+            packages = _make_lockfile(site, origin, config, node=node, lock=previous)
+            packages = generated = strip_registry_hosts(without_unfit_bundled(packages))
         tarballs = select_tarballs(packages, runtime.platform, omit)
         linked = linked_directories(packages)
     except WrongLockError as error:

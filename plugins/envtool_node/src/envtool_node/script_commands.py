@@ -1,0 +1,92 @@
+"""The test script of package.json as the command of a task: what of it is no test here, and what it starts. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+# Linters, audits and what downloads when it is called, in a script around that of the tests.
+_CHECKS = re.compile(
+    r"\b(?:aud|audit|npx|eslint|eclint|jshint|jscs|standard|xo|prettier|tsc|attw|evalmd|lint)\b", re.IGNORECASE
+)
+# What starts a browser, where a command of a script begins.
+_BROWSER_RUNNERS = re.compile(
+    r"(?:^|[;&|(]\s*|\b(?:env|exec|npx|cross-env)\s+)(?:[A-Za-z_]\w*=\S*\s+)*"
+    r"(?:karma|cypress|nightwatch|playwright|protractor|testcafe|testem|wdio|web-test-runner|wtr|zuul)(?=\s|$)"
+)
+# Programs of other languages, where a command of a script begins; and scripts that a script names.
+_OTHER_PROGRAMS = re.compile(
+    r"(?:^|[;&|(]\s*|\b(?:env|exec|cross-env)\s+)(?:[A-Za-z_]\w*=\S*\s+)*"
+    r"(python3?|pytest|py\.test|go|cargo|mvn|java|make)(?=\s|$)"
+)
+_NAMED_SCRIPTS = re.compile(r"\b(?:npm|pnpm|yarn)\s+(?:run|run-script)\s+([\w:.-]+)")
+_PLAIN = re.compile(r"[\w:./@*,=+-]+(?: +[\w:./@*,=+-]+)*")  # a command without quotes, pipes and expansions
+_MAX_SCRIPTS = 50  # of package.json that are followed
+_MAX_SCRIPT = 10_000  # characters of one that are searched
+
+
+class ScriptCommand(NamedTuple):
+    """The command of a task, "" if no test of the script can run; and why it is this command, for people."""
+
+    command: str
+    reason: str
+
+
+def npm_test(scripts: Mapping[str, str], *, browsers: bool) -> ScriptCommand:
+    """Returns the command of the test script. npm also runs `pretest` and `posttest`: linters and audits, which need
+    git or a registry, are no tests, and are left out. Without `browsers`, so are the parts that start a browser."""
+    around = {name: str(scripts.get(name) or "") for name in ("pretest", "posttest")}
+    checks = [name for name, script in around.items() if _CHECKS.search(script)]
+    before = "npm run pretest && " if around["pretest"] and "pretest" not in checks else ""
+    if not browsers and (parts := _parts(str(scripts.get("test") or ""))):
+        in_browsers = [part for part in parts if _starts_browser(part, scripts)]
+        if in_browsers:
+            return _without(in_browsers, parts, before)
+    if not checks:
+        return ScriptCommand("npm test -- {{ args }}", "package.json with a test script")
+    reason = f"package.json with a test script, without its {' and '.join(checks)}, which check other things than tests"
+    return ScriptCommand(f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason)
+
+
+def _parts(script: str) -> list[str]:
+    """Returns the commands of a script that are all to succeed; none if the script is not made of plain ones."""
+    parts = [" ".join(part.split()) for part in script[:_MAX_SCRIPT].split("&&")]
+    return parts if all(_PLAIN.fullmatch(part) for part in parts) else []
+
+
+def _without(in_browsers: list[str], parts: list[str], before: str) -> ScriptCommand:
+    names = " and ".join(f"`{part}`" for part in in_browsers)
+    kept = [part for part in parts if part not in in_browsers and not _CHECKS.search(part)]
+    if not kept:
+        return ScriptCommand("", f"package.json, whose tests ({names}) start a browser: a layer has to install one")
+    others = [part for part in parts if part not in in_browsers and part not in kept]
+    left = "".join(f"; without {part}, which checks other things than tests" for part in others)
+    commands = [part if part.startswith("npm run ") else f"npm exec --no -- {part}" for part in kept]
+    last = " -- {{ args }}" if commands[-1].startswith("npm run ") and " -- " not in commands[-1] else " {{ args }}"
+    reason = f"package.json with a test script, without {names}: this machine has no browser{left}"
+    return ScriptCommand(f"{before}{' && '.join(commands)}{last}", reason)
+
+
+def _starts_browser(command: str, scripts: Mapping[str, str]) -> bool:
+    return any(_BROWSER_RUNNERS.search(text) for text in _texts(command, scripts))
+
+
+def script_programs(scripts: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the programs of other languages that the test script starts, itself or through scripts that it names."""
+    programs: dict[str, None] = {}
+    for text in _texts(str(scripts.get("test") or ""), scripts):
+        programs |= dict.fromkeys(_OTHER_PROGRAMS.findall(text))
+    return tuple(programs)
+
+
+def _texts(script: str, scripts: Mapping[str, str]) -> Iterator[str]:
+    """Yields a script, and those that it names by `npm run`, each once."""
+    pending, seen = [script], set[str]()
+    while pending and len(seen) < _MAX_SCRIPTS:
+        text = pending.pop()[:_MAX_SCRIPT]
+        yield text
+        for name in _NAMED_SCRIPTS.findall(text):
+            if name not in seen:
+                seen.add(name)
+                pending.append(str(scripts.get(name) or ""))

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 MAGIC = re.compile(r"[*?\[]")
+_STARS = re.compile(r"[*?]")
 _NEVER = r"(?!)"
 
 
@@ -47,6 +48,23 @@ def to_regex(pattern: str) -> str:
 def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Returns one expression for any of the patterns; without patterns it matches nothing."""
     return re.compile("|".join(f"(?:{to_regex(pattern)})" for pattern in patterns) or _NEVER)
+
+
+def select(pattern: str, paths: Iterable[str], *, below: bool = False) -> list[str]:
+    """Returns the paths that a pattern matches, in their order; with `below` also those in a directory that it matches.
+    Of a project's many thousand paths, few have the longest text of the pattern, and only these are matched: that takes
+    ten times as long as looking for a text."""
+    if not (is_glob(pattern) or below):
+        return [path for path in paths if path == pattern]
+    start = f"{literal}/" if (literal := literal_directory(pattern)) and is_glob(pattern) else literal
+    text = _longest_text(pattern)
+    matches = matcher((pattern, f"{pattern}/**") if below else (pattern,)).fullmatch
+    return [path for path in paths if text in path and path.startswith(start) and matches(path)]
+
+
+def _longest_text(pattern: str) -> str:
+    """Returns the longest text that each match of a pattern has: it is in one component, and before any bracket."""
+    return max((text for part in pattern.split("/") for text in _STARS.split(part.partition("[")[0])), key=len)
 
 
 @lru_cache(maxsize=512)

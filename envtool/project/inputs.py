@@ -139,6 +139,7 @@ class _Search:
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # paths that patterns name exactly
         self.outer: dict[str, InputFile] = {}  # files outside of the project, by their path in it
+        self._resolved: dict[str, tuple[tuple[str, ...], str]] = {}  # what `_resolve_links` returned
 
     def find_all(self, inputs: Iterable[Input]) -> _Matches:
         """Returns the files that inputs match, and the links on the way to them. Raises UsageError for all required
@@ -170,7 +171,7 @@ class _Search:
         links: tuple[str, ...] = ()
         keeps = item.keeps
         try:
-            mode = None if path in ("", ".") else source_files.mode_in_project(self._root, path)
+            mode = None if path in ("", ".") else source_files.mode_in_project(self.entries, path)
         except source_files.OutsideProjectError:
             return links, self.match_outside(path, keeps), stat.S_IFDIR
         if (
@@ -192,11 +193,10 @@ class _Search:
         elif path in ("", "."):
             matches = self.below("")
         else:
-            expression = globs.matcher((path, path + "/**"))
-            matches = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(path) else []
+            matches = globs.select(path, self.below(""), below=True) if globs.is_glob(path) else []
             if not matches and globs.is_glob(path):
                 tool_files = self._made_by_tools(globs.literal_directory(path))
-                matches = [path for path in tool_files if expression.fullmatch(path)]
+                matches = globs.select(path, tool_files, below=True)
         return links, matches if keeps is None else [path for path in matches if keeps(path)], mode
 
     def _is_outside_wanted(self, link: str, *, requested: bool) -> bool:
@@ -237,8 +237,10 @@ class _Search:
 
     def _resolve_links(self, directory: str) -> tuple[tuple[str, ...], str]:
         """Returns the links on the way to a directory, and its path without links."""
-        link_path = symlinks.follow_path(self.entries, directory) if directory else None
-        return (link_path.links, link_path.end) if link_path else ((), directory)
+        if directory not in self._resolved:
+            link_path = symlinks.follow_path(self.entries, directory) if directory else None
+            self._resolved[directory] = (link_path.links, link_path.end) if link_path else ((), directory)
+        return self._resolved[directory]
 
     def below(self, directory: str) -> list[str]:
         """Returns what is listed in a directory ("" is the project), without the files that are `apart`."""

@@ -224,12 +224,11 @@ def normalize_pattern(pattern: str) -> str:
     return "/".join(parts)
 
 
-def mode_in_project(root: str, path: str) -> int | None:
+def mode_in_project(entries: host_access.EntryOpener, path: str) -> int | None:
     """Returns type and permissions of a file, directory or link of the project; None if nothing is there. Raises
     OutsideProjectError if a link on the way leads out of the project, UsageError."""
     try:
-        with host_access.EntryOpener(root) as entries:
-            descriptor = entries.open(path)
+        descriptor = entries.open(path)
     except OSError as error:
         if error.errno == ESCAPES:
             raise OutsideProjectError(path) from None
@@ -378,13 +377,7 @@ class ProjectFiles:
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         if pattern not in self._matches:
-            normal = normalize_pattern(pattern)
-            if globs.is_glob(normal):
-                start = f"{directory}/" if (directory := globs.literal_directory(normal)) else ""
-                matches = globs.matcher((normal,)).fullmatch
-                self._matches[pattern] = [path for path in self.listed() if path.startswith(start) and matches(path)]
-            else:
-                self._matches[pattern] = [path for path in self.listed() if path == normal]
+            self._matches[pattern] = globs.select(normalize_pattern(pattern), self.listed())
         return [*self._matches[pattern]]
 
     def listed(self) -> list[str]:

@@ -74,7 +74,7 @@ ROOMS: dict[str, Callable[[str], object]] = {
     "history": source_files.git_history_digest,
     "tags": lambda root: source_files.list_tags(root) or raised(root),
     "sees git": source_files.sees_git,
-    "mode": lambda root: source_files.mode_in_project(root, "key"),
+    "mode": lambda root: source_files.mode_in_project(host_access.EntryOpener(root), "key"),
     "inputs": lambda root: project_inputs.find(root, ["key", "sub"]),
     "a view": see,
     "a report": write,

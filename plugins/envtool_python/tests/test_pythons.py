@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from envtool_python import python_versions
 from envtool_python.language import Python
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envtool import api
 from envtool.testing import MemoryProject
@@ -23,6 +29,19 @@ def layers(text, base="debian", options="bookworm", file="pyproject.toml", **mor
         name="unit", base_kind=base, base_options=options, options=more, layer_names=(), where=where, directory="sub"
     )
     return Python().layers(env, MemoryProject({file: text}))
+
+
+RELEASES = st.lists(st.integers(0, 14), min_size=1, max_size=4).map(lambda numbers: ".".join(map(str, numbers)))
+
+
+@given(RELEASES, RELEASES, st.sampled_from(["", " ", ",", ".*", "a1"]))
+def test_the_lowest_version_is_compared_as_packaging_does(lowest, version, end):
+    specifier = f">={lowest}{end}"
+    try:
+        expected = SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        expected = True
+    assert python_versions.fits(specifier, version) is expected
 
 
 @pytest.mark.parametrize(
@@ -85,3 +104,32 @@ def test_a_hint_is_given_where_no_suite_has_it():
 )  # fmt: skip
 def test_the_base_that_is_named_has_the_patch_version(specifier, base):
     assert f" {base}" in python_versions.hint(specifier) or f"{{{base}:" in python_versions.hint(specifier)
+
+
+class CountingProject(MemoryProject):
+    """Counts how often each file is read."""
+
+    def __init__(self, files):
+        super().__init__(files)
+        self.reads = Counter()
+
+    def read_bytes(self, path):
+        self.reads[path] += 1
+        return super().read_bytes(path)
+
+
+def test_envs_on_other_bases_read_each_file_once():
+    """Two envs of one spec have other layers, by what is read once; another project is read by itself."""
+    texts = {"pyproject.toml": FILES["pyproject.toml"].format(">=3.11"), "a/pyproject.toml": '[project]\nname = "a"\n'}
+    language, first, second = Python(), CountingProject(texts), CountingProject({"setup.py": "setup(name='other')"})
+    where = api.Where(file="envtool.yaml", line=1, column=1)
+    env = api.EnvDraft(
+        name="unit", base_kind="debian", base_options="bookworm", directory=".", options={"packages": ["b"]},
+        layer_names=(), where=where,
+    )  # fmt: skip
+    at_first = language.layers(env, first)
+    assert language.layers(replace(env, base_options="trixie"), first) == at_first
+    assert first.reads["pyproject.toml"] == first.reads["a/pyproject.toml"] == 1
+    of_second = language.layers(env, second)
+    assert second.reads["setup.py"] == 1
+    assert of_second == Python().layers(env, second) != at_first

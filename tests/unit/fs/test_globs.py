@@ -26,6 +26,26 @@ def test_matches(pattern, yes, no):
     assert [name for name in yes + no if expression.fullmatch(name)] == yes
 
 
+PARTS = st.one_of(st.text("ab.*?[]!-", min_size=1, max_size=4), st.just("**"), st.just("ab"))
+TREE = st.lists(st.text("ab.[]*", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
+
+
+@given(
+    pattern=st.lists(PARTS, min_size=1, max_size=4).map("/".join), paths=st.lists(TREE, max_size=8), below=st.booleans()
+)
+def test_selected_is_what_the_expression_matches(pattern, paths, below):
+    """Looking for a text of the pattern first leaves no match out."""
+    expression = globs.matcher((pattern, f"{pattern}/**") if below else (pattern,))
+    assert globs.select(pattern, paths, below=below) == [path for path in paths if expression.fullmatch(path)]
+
+
+@pytest.mark.parametrize("pattern", ["a/b", "a/*", "**/b", "*b", "[a]/b", "?/b", "a[/b", "**", "b*/../b"])
+def test_selected_paths_of_a_pattern(pattern):
+    paths = ["a/b", "b", "a/a/b", "a[/b", "ab", "b/a/b"]
+    expression = globs.matcher((pattern,))
+    assert globs.select(pattern, paths) == [path for path in paths if expression.fullmatch(path)]
+
+
 def test_nothing_matches_nothing():
     assert not globs.matcher(()).fullmatch("")
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from envtool import api
+
+_Answer = TypeVar("_Answer")
 
 _MARKS = (  # the mark of UTF-32 begins with that of UTF-16, so it comes first
     (codecs.BOM_UTF8, "utf-8"),
@@ -50,9 +54,21 @@ class DecodedFiles:
 
     def __init__(self, project: api.Project) -> None:
         self._project = project
+        self._answers: dict[tuple[str, str], Any] = {}
+
+    def once(self, question: tuple[str, str], answer: Callable[[], _Answer]) -> _Answer:
+        """Returns what `answer` says of these files; it is asked once for each question, which names a function and a
+        path. The envs of a spec share the answers: half of them have the same questions."""
+        if question not in self._answers:
+            self._answers[question] = answer()
+        value: _Answer = self._answers[question]
+        return value
 
     def read(self, path: str) -> str | None:
-        """See api.Project. Raises WrongFileError."""
+        """See api.Project. Each file is read once. Raises WrongFileError."""
+        return self.once(("text", path), lambda: self._read(path))
+
+    def _read(self, path: str) -> str | None:
         content = self._project.read_bytes(path)
         return content if content is None else decode_text(content, path)
 

@@ -24,6 +24,8 @@ from envtool_python.source_values import INSTALLER, LOCKED, SOURCES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from envtool_python.decode import DecodedFiles
+
 
 def _strings(description: str) -> api.Json:
     return {"type": "array", "items": {"type": "string", "minLength": 1}, "description": description}
@@ -63,18 +65,21 @@ class Python(api.Language):
 
     def __init__(self) -> None:
         self._project: api.Project | None = None
+        self._texts: DecodedFiles | None = None  # of that project
         self._answers: dict[str, tuple[api.LayerDraft, ...]] = {}
 
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
         """See the module. Raises SpecError if the project's own files are wrong."""
         if self._project is not project:
-            self._project, self._answers = project, {}
+            self._project, self._texts, self._answers = project, None, {}
         # the env's name and position are for errors alone: all points of a matrix share one answer
         question = repr(replace(env, name="", where=_NOWHERE))
         if question not in self._answers:
+            from envtool_python.decode import DecodedFiles
             from envtool_python.project_layers import layers_of_project
 
-            self._answers[question] = layers_of_project(env, project)
+            self._texts = self._texts or DecodedFiles(project)
+            self._answers[question] = layers_of_project(env, project, self._texts)
         return self._answers[question]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.api.toml_reader import read_toml
 from envtool_python import package_layout
-from envtool_python.decode import WrongFileError
+from envtool_python.decode import DecodedFiles, WrongFileError
 from envtool_python.poetry import poetry_dependencies, poetry_groups, poetry_version, table
 from envtool_python.requirements import name_of, own_extras
 
@@ -69,7 +69,13 @@ class ProjectMetadata:
 
 
 def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
-    """Reads the metadata of the project at `root` ("" or "sub/"). Raises WrongFileError."""
+    """Reads the metadata of the project at `root` ("" or "sub/"), of DecodedFiles once. Raises WrongFileError."""
+    if isinstance(project, DecodedFiles):
+        return project.once(("facts", root), lambda: _read_facts(project, root))
+    return _read_facts(project, root)
+
+
+def _read_facts(project: FileReader, root: str) -> ProjectMetadata:
     text = project.read(f"{root}pyproject.toml")
     setup = project.read(f"{root}setup.py")
     config = project.read(f"{root}setup.cfg")

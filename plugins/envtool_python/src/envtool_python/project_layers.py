@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from envtool_python.locked_packages import LockFile
 
 
-def layers_of_project(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-    """Returns the layers of an env. Raises SpecError if the project's own files are wrong."""
-    texts = DecodedFiles(project)
+def layers_of_project(env: api.EnvDraft, project: api.Project, texts: DecodedFiles) -> tuple[api.LayerDraft, ...]:
+    """Returns the layers of an env. `texts` are the project's files. Raises SpecError if these are wrong."""
     try:
         return note_version(env, project, _layers(env, texts, read_facts(texts)))
     except WrongFileError as error:
@@ -132,9 +131,16 @@ def _project_options(
     if facts.declared:  # then no other part of pyproject.toml changes what the build needs
         options["build"] = sha256(build_text(facts).encode()).hexdigest()
     if install == "editable":
-        files, by_name = editable_inputs(project, facts)
+        files, by_name = _editable_inputs(project, facts)
         options |= {key: [*_below(root, paths)] for key, paths in (("files", files), ("names", by_name)) if paths}
     return options
+
+
+def _editable_inputs(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns `editable_inputs` of a project, of the spec's own once for all envs: `facts` are then its own too."""
+    if isinstance(project, DecodedFiles):
+        return project.once(("inputs", ""), lambda: editable_inputs(project, facts))
+    return editable_inputs(project, facts)
 
 
 def _below(directory: str, paths: Iterable[str]) -> list[str]:
@@ -290,7 +296,7 @@ def _project_lines(
     else:
         sources.add_all(facts)
         layer_options["project"] = True
-        decisive, by_name = editable_inputs(project, facts)
+        decisive, by_name = _editable_inputs(project, facts)
         reads = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             layer_options["extras"] = [*extras]

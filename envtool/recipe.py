@@ -205,7 +205,19 @@ class Peek:
     writable: bool = False
 
 
-Shown: TypeAlias = Cache | Text | Secret | Memory | Peek
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveMember:
+    """A file of a fetched zip archive, mounted read-only at `target`. The store keeps it beside the archive, so that no
+    other build decompresses it again. A `member` without this size (bytes) and sha256 fails the build."""
+
+    archive: str  # the name of a Fetch
+    member: str
+    sha256: str
+    size: int
+    target: str
+
+
+Shown: TypeAlias = Cache | Text | Secret | Memory | Peek | ArchiveMember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

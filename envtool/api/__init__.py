@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from envtool.events import Case, Event, Report, ReportedTask
     from envtool.recipe import (
         Archive,
+        ArchiveMember,
         Bind,
         Cache,
         Call,
@@ -126,6 +127,7 @@ __all__ = [
     "Additions",
     "Answer",
     "Archive",
+    "ArchiveMember",
     "Argument",
     "Base",
     "Bind",
@@ -208,8 +210,8 @@ _ON_DEMAND = {  # name -> module: a command that only reads a spec does not need
     "install_command": "envtool.distributions",
     **dict.fromkeys(("Case", "Event", "Report", "ReportedTask"), "envtool.events"),
     **dict.fromkeys((
-        "Archive", "Bind", "Cache", "Call", "Completed", "Fetch", "ImageSource", "Memory", "Original", "Peek", "Place",
-        "Recipe", "Run", "Sealed", "Secret", "Shown", "Step", "Text", "Unpack",
+        "Archive", "ArchiveMember", "Bind", "Cache", "Call", "Completed", "Fetch", "ImageSource", "Memory", "Original",
+        "Peek", "Place", "Recipe", "Run", "Sealed", "Secret", "Shown", "Step", "Text", "Unpack",
     ), "envtool.recipe"),
     **dict.fromkeys(
         ("BARE", "LIKELY", "PROVEN", "FailedTask", "LineReader", "OutputReader", "ReportFormat", "Suite"),

@@ -198,7 +198,7 @@ def _run_recipe(
     runner.give_to_root(directory.upper)
     runner.give_to_root(directory.work)
     where = f"{resolved.request.where.file}:{resolved.request.where.line}"
-    with extra_mounts.stage_mounts(recipe, context, event_id, where) as staged:
+    with extra_mounts.stage_mounts(recipe, context, event_id, where, bench.blobs) as staged:
         program = _program(recipe, resolved, parents, bench, directory.upper, directory.work, staged)
         counters = make_counters(recipe)
         running = partial(Progress, id=event_id, phase=recipe.phase)
@@ -331,6 +331,7 @@ def _program(
         ),
         binds=(
             *stack_binds(below),
+            *staged.binds,
             *(BindMount(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
             *(BindMount(source=bind.source, target=bind.target) for bind in recipe.binds),
             *host_binds,

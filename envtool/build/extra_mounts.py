@@ -1,35 +1,40 @@
-"""Turns the extra mounts of a recipe into mounts of the container: caches of the store, secrets of the caller,
-texts."""
+"""Turns the extra mounts of a recipe into mounts of the container: caches of the store, secrets of the caller, texts,
+files of archives."""
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from envtool import net
-from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
+from envtool.api import BESIDE, ArchiveMember, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.build.context import Context
 from envtool.container import program
-from envtool.errors import BuildError, UsageError
+from envtool.errors import BuildError, FetchError, UsageError
 from envtool.lazy_dataclass import dataclass, field
-from envtool.store import caches
+from envtool.store import archive_members, caches
 
 
 @dataclass(slots=True, kw_only=True)
 class StagedMounts:
-    """`mounts` of the container, and the variables that secrets add. `secrets` are the values of those that no layer
-    may contain."""
+    """`mounts` and `binds` of the container, and the variables that secrets add. `secrets` are the values of those that
+    no layer may contain."""
 
     mounts: list[program.Mount] = field(default_factory=list)
+    binds: list[program.BindMount] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     secrets: list[bytes] = field(default_factory=list, repr=False)
 
 
 @contextmanager
-def stage_mounts(recipe: Recipe, context: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
-    """Yields the mounts of a recipe, and holds its caches until the build is over; `where` is the place in the spec,
-    for errors. Raises BuildError (code secret-missing), Interrupted."""
+def stage_mounts(
+    recipe: Recipe, context: Context, event_id: str, where: str, blobs: str = ""
+) -> Iterator[StagedMounts]:
+    """Yields the mounts of a recipe, and holds its caches until the build is over. `where` is the place in the spec,
+    for errors; `blobs` is the directory with the recipe's fetched files. Raises BuildError (codes secret-missing,
+    archive-member), StoreError, Interrupted."""
     staged = StagedMounts()
     mounts = recipe.shown
     with ExitStack() as stack:
@@ -55,6 +60,8 @@ def stage_mounts(recipe: Recipe, context: Context, event_id: str, where: str) ->
                     staged.mounts.append(program.TmpfsMount(target=mount.target, size=mount.size))
                 case Peek():
                     staged.mounts.append(_peek(mount, recipe.project))
+                case ArchiveMember():
+                    staged.binds.append(_member(mount, context, blobs, where))
         yield staged
 
 
@@ -103,3 +110,13 @@ def _peek(peek: Peek, project: str) -> program.PeekMount:
     return program.PeekMount(
         tree=tree, path=source[len(tree) :].lstrip("/"), target=peek.target, writable=peek.writable
     )
+
+
+def _member(member: ArchiveMember, context: Context, blobs: str, where: str) -> program.BindMount:
+    try:
+        source = archive_members.keep_member(
+            context.store, os.path.join(blobs, member.archive), member.member, member.sha256, member.size
+        )
+    except FetchError as error:
+        raise BuildError(f"{where}: {error.message}", code="archive-member") from error
+    return program.BindMount(source=source, target=member.target)

@@ -2,6 +2,7 @@
 index can disagree with the disk.
 
 answer_cache         remembers answers (pins, conflict checks) by question
+archive_members      keeps single files of zip archives as blobs, so that they are decompressed once
 blobs                keeps fetched files by the sha256 of their content
 cache_generations    keeps directories that tasks keep from run to run: `caches/<key>/0/<generation>/tree`
 caches               keeps directories that builds share from one run to the next: `caches/<digest of the id>/<number>`

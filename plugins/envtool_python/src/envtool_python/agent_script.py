@@ -11,6 +11,7 @@ from envtool import api
 TOOLS = "/run/envtool/python"
 INSIDE = f"{TOOLS}/inside.py"
 WITH_UV = f"{TOOLS}/with_uv.py"
+UV_PROGRAM = f"{TOOLS}/uv"  # decompressed, if the container has it
 NO_PYTHON = 97
 
 

@@ -94,13 +94,20 @@ class _VenvKind(api.Kind):
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
         """Returns a recipe with one offline run of inside.py."""
+        from envtool_python.uv_wheels import uv_member
+
         document = self.build_document(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         assert isinstance(document, dict)
+        assert isinstance(pins, dict)
         command, binds = (uv_command, uv_binds()) if "uv" in document else (inside_command, inside_binds())
         run = api.Run(command=command(_python(_as_mapping(request.options)), "build", document), env=env)
         return api.Recipe(
-            steps=(run,), binds=binds, drop=("/tmp/envtool-python", "/root/.cache/**"), phase="installing"
+            steps=(run,),
+            binds=binds,
+            shown=uv_member(str(pins["uv"]), request.arch) if "uv" in document else (),
+            drop=("/tmp/envtool-python", "/root/.cache/**"),
+            phase="installing",
         )
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:

@@ -17,7 +17,7 @@ from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
 from envtool_python.resolver import Resolver, make_fetch
 from envtool_python.simple_index import with_replacement_index
 from envtool_python.uv_config import uv_variables
-from envtool_python.uv_wheels import VERSION, fetch_uv, uv_entry
+from envtool_python.uv_wheels import VERSION, fetch_uv, keep_program, uv_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +74,8 @@ class UvResolver(Resolver):
         except (api.FetchError, api.ResolveError) as error:
             raise LeftToPipError(f"no index of this machine has uv {VERSION}: {error.message}") from None
         self.uv = self.add_known(entry)
-        self.uv_bind = api.Bind(source=wheel, target=f"{TOOLS}/files/{entry['url']}")
+        self._uv_wheel = f"{TOOLS}/files/{entry['url']}"
+        self._uv_binds = (api.Bind(source=wheel, target=self._uv_wheel), keep_program(wheel, site.arch, site))
         # pip's entry for each version of Python: by what this run asks with, and never in pins of another index
         memo: dict[str, dict[str, Entry]] = site.shared("pip: chosen by uv", dict)
         self._pips = memo.setdefault(json.dumps({**self.index.variables}, sort_keys=True), {})
@@ -93,9 +94,9 @@ class UvResolver(Resolver):
         }
         known: dict[str, api.Json] = {version: bind.target for version, bind in pips.items()}
         completed = self.site.run(
-            uv_command(self.python, mode, {**document, "uv": self.uv_bind.target, "venv": self.venv, "pips": known}),
+            uv_command(self.python, mode, {**document, "uv": self._uv_wheel, "venv": self.venv, "pips": known}),
             env=uv_variables(self.index),
-            binds=(*uv_resolving_binds(), *self.index.binds, self.uv_bind, *{*pips.values()}, *binds),
+            binds=(*uv_resolving_binds(), *self.index.binds, *self._uv_binds, *{*pips.values()}, *binds),
             network=True,
         )
         if completed.status != 0:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool import api
-from envtool_python.simple_index import locate_files
+from envtool_python.agent_script import UV_PROGRAM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envtool_python.pins import Entry
 
 VERSION = "0.13.9"
@@ -28,6 +30,10 @@ _WHEELS = {  # `uname -m` -> platform tag, sha256, bytes
         18026789,
     ),
 }
+_PROGRAMS = {  # `uname -m` -> sha256 and bytes of MEMBER
+    "x86_64": ("b73acdf73b96c3ac9e56d2fa933427b3ee6a901e3cce6ba1e3ecb3f91ca0d86a", 38409000),
+    "aarch64": ("bbecb5ac518030bb5e84f1999c577228460192832ac24a92bd772735682979f4", 35584104),
+}
 
 
 def uv_entry(arch: str) -> Entry | None:
@@ -41,9 +47,40 @@ def uv_entry(arch: str) -> Entry | None:
 def fetch_uv(entry: Entry, site: api.Site, replacement: str) -> str:
     """Fetches uv's wheel unless the store has it, and returns its path. `replacement` as in `locate_files`. Raises
     FetchError, ResolveError."""
+    from envtool_python.simple_index import locate_files
+
     fetch = api.Fetch(sha256=entry["sha256"], name=str(entry["url"]), size=int(entry["size"]))
     try:
         (path,) = site.fetch([fetch])
     except api.FetchError:  # it is not in the store, and has no URL yet
         (path,) = site.fetch(locate_files([fetch], {fetch.sha256: "uv"}, site, replacement))
     return str(path)
+
+
+def uv_member(wheel: str, arch: str) -> tuple[api.ArchiveMember, ...]:
+    """Returns what mounts uv for with_uv.py, which decompresses the wheel where it finds none: () if the pins have
+    another wheel than `uv_entry` has."""
+    entry = uv_entry(arch)
+    if entry is None or entry["url"] != wheel:
+        return ()
+    sha256, size = _PROGRAMS[arch]
+    return (api.ArchiveMember(archive=wheel, member=MEMBER, sha256=sha256, size=size, target=UV_PROGRAM),)
+
+
+def keep_program(wheel: str, arch: str, site: api.Site) -> api.Bind:
+    """Returns the bind that mounts uv for with_uv.py; `wheel` is the path of the wheel. The store keeps the program.
+    Raises FetchError."""
+    sha256, size = _PROGRAMS[arch]
+    try:
+        (path,) = site.fetch([api.Fetch(sha256=sha256, name="uv", size=size)])
+    except api.FetchError:  # the store has only the wheel
+        path = site.keep(_pieces(wheel), sha256=sha256)
+    return api.Bind(source=str(path), target=UV_PROGRAM)
+
+
+def _pieces(wheel: str) -> Iterator[bytes]:
+    import zipfile
+
+    with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as file:
+        while piece := file.read(1 << 20):
+            yield piece

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     Env: TypeAlias = dict[str, str]
 
 UV = WORK + "/uv"
+UV_PROGRAM = "/run/envtool/python/uv"  # see agent_script.py
 # Backends that never need more than `build-system.requires` (their get_requires_for_build_* return an empty list).
 SELF_CONTAINED = ("poetry.core.masonry.api", "uv_build")
 
 
 class Unpacking:
-    """uv, which a thread unpacks while Python makes an environment: decompression runs beside it."""
+    """uv, which a thread copies, or unpacks, while Python makes an environment. A file of the store, which is mounted,
+    is not executable."""
 
     def __init__(self, wheel: str) -> None:
         self._wheel = wheel
@@ -48,6 +50,10 @@ class Unpacking:
 
     def _unpack(self) -> None:
         try:
+            if os.path.exists(UV_PROGRAM):
+                shutil.copyfile(UV_PROGRAM, UV)
+                os.chmod(UV, 0o755)
+                return
             with zipfile.ZipFile(self._wheel) as archive:
                 (member,) = [name for name in archive.namelist() if name.endswith(".data/scripts/uv")]
                 with archive.open(member) as source, open(UV, "wb") as target:

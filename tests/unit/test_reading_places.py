@@ -65,6 +65,7 @@ ALLOWED = {
     "plugins/envtool_rust/src/envtool_rust/crate_downloads.py": STORE,
     "plugins/envtool_python/src/envtool_python/as_pip_writes.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/uv_metadata.py": CONTAINER,
+    "plugins/envtool_python/src/envtool_python/uv_wheels.py": STORE + ": what was fetched",
     "plugins/envtool_python/src/envtool_python/with_uv.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/beside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
-from envtool_python import uv_resolver
+from envtool_python import uv_resolver, with_uv
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.pip_config import PipConfig, config_for_options
 from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
 from envtool_python.uv_config import uv_variables
 from envtool_python.uv_metadata import read_cache
-from envtool_python.uv_wheels import VERSION, uv_entry
+from envtool_python.uv_wheels import MEMBER, VERSION, uv_entry, uv_member
 
 from envtool import api
 
@@ -355,3 +358,53 @@ def test_pins_of_a_lock_name_files_that_they_have():
         Pip().fetches(request(["a"]), {"python": INFO, "pip": "pip.whl", "uv": "uv.whl", "files": [
             {"name": "pip", "version": "1", "file": "pip.whl", "sha256": "0" * 64, "size": 1, "use": "build"}]})  # fmt: skip
     assert PythonProject.pins["properties"]["uv"] == Pip.pins["properties"]["uv"]
+
+
+# ---- builds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A standard library of one module and one package, both compiled; WORK below tmp_path."""
+    top = tmp_path / "lib"
+    (top / "inner").mkdir(parents=True)
+    (top / "inner/test").mkdir()
+    for name in ("os.py", "one.py", "inner/__init__.py", "inner/test/__init__.py"):
+        (top / name).write_text("VALUE = 1\n")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(top)], check=True)
+    monkeypatch.setattr(with_uv, "WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(with_uv.os, "__file__", str(top / "os.py"))
+    with_uv.link_compiled()
+    return top
+
+
+def imported(library, *names):
+    """Imports modules of the library as the processes of a build do; returns the files below the prefix that are no
+    links to it."""
+    prefix = str(library.parent / "work/pycache")
+    environ = {**os.environ, "PYTHONPYCACHEPREFIX": prefix, "PYTHONPATH": str(library)}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", f"import {', '.join(names)}"], env=environ, check=True)
+    top = library.parent / f"work/pycache{library}"
+    return sorted(str(path.relative_to(top)) for path in top.rglob("*.pyc") if not path.is_symlink())
+
+
+def test_builds_compile_nothing_of_the_standard_library(library):
+    before = {path: path.read_bytes() for path in library.rglob("*.pyc")}
+    assert imported(library, "one", "inner") == []
+    assert imported(library, "inner.test") == [f"inner/test/__init__.{sys.implementation.cache_tag}.pyc"]
+    assert {path: path.read_bytes() for path in library.rglob("*.pyc")} == before
+
+
+def test_what_is_out_of_date_is_compiled_and_the_library_stays_as_it_is(library):
+    (library / "one.py").write_text("VALUE = 'another'\n")
+    before = {path: path.read_bytes() for path in library.rglob("*.pyc")}
+    assert imported(library, "one", "inner") == [f"one.{sys.implementation.cache_tag}.pyc"]
+    assert {path: path.read_bytes() for path in library.rglob("*.pyc")} == before
+
+
+def test_builds_mount_the_uv_of_their_pins():
+    entry = uv_entry("x86_64")
+    (member,) = uv_member(entry["url"], "x86_64")
+    assert (member.archive, member.member, member.target) == (entry["url"], MEMBER, with_uv.UV_PROGRAM)
+    assert uv_member(entry["url"], "riscv64") == uv_member("uv-0.1-py3-none-any.whl", "x86_64") == ()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 UV = WORK + "/uv"
 UV_PROGRAM = "/run/envtool/python/uv"  # see agent_script.py
+# Directories of the standard library that no build imports.
+NOT_IMPORTED = ("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter", "pydoc_data")
 # Backends that never need more than `build-system.requires` (their get_requires_for_build_* return an empty list).
 SELF_CONTAINED = ("poetry.core.masonry.api", "uv_build")
 
@@ -78,6 +80,21 @@ def uv_environment(**changes: str) -> Env:
     env = inside.environment(**changes)
     return {**env, "UV_CACHE_DIR": WORK + "/uv-cache", "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never",
             "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1"}  # fmt: skip
+
+
+def link_compiled() -> None:
+    """Put links to the standard library's .pyc files where inside.environment makes every process look for them
+    (PYTHONPYCACHEPREFIX): else they compile what they import of it. A file that is out of date is replaced there."""
+    library = os.path.dirname(os.__file__)
+    end = f".{sys.implementation.cache_tag}.pyc"
+    for directory, inner, files in os.walk(library):
+        inner[:] = [name for name in inner if name not in NOT_IMPORTED]
+        if os.path.basename(directory) == "__pycache__":
+            target = WORK + "/pycache" + os.path.dirname(directory)
+            os.makedirs(target, exist_ok=True)
+            for name in files:
+                if name.endswith(end):
+                    os.symlink(os.path.join(directory, name), os.path.join(target, name))
 
 
 # ---- resolving -----------------------------------------------------------------------------------------------------
@@ -206,6 +223,8 @@ def declares_all(root: str, system: Document) -> bool:
 def asked(root: str, lines: list[str], hooks: list[str], env: Env, variables: Env) -> list[str]:
     """What a backend asks for, in an environment of its own."""
     inside.fresh(WORK + "/env")
+    if not os.path.exists(WORK + "/pycache"):
+        link_compiled()
     python = inside.make_venv(WORK + "/env")
     if lines:
         argv = [UV, "pip", "install", "--quiet", "--python", python, "-r", write_lines("static.txt", lines)]
@@ -255,6 +274,7 @@ def build(document: Document) -> Document:
     inside.install = installer.install  # the steps of a build are inside.py's, each with this installation
     inside.unpack_pip = lambda wheel: wheel
     sys.path.append(document["pip"])  # for pip's tomli, on Pythons without tomllib
+    link_compiled()
     return inside.build(document)
 
 

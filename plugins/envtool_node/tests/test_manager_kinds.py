@@ -263,6 +263,8 @@ def test_no_time_of_the_installation_is_kept(tmp_path, notes):
 def test_settings_that_are_not_yaml_are_refused():
     with pytest.raises(ValueError, match="is not YAML"):
         manager_building.offline_settings("a: [")
+    with pytest.raises(ValueError, match="has an alias"):
+        manager_building.offline_settings("a: &a [x, x]\nb: [*a, *a]")
     assert manager_building.offline_settings("- a") == {}
     assert manager_building.offline_settings("supportedArchitectures: {os: ['${OS}']}\na: b") == {"a": "b"}
 

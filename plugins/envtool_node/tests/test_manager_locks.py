@@ -352,3 +352,14 @@ def test_anchors_of_a_yarn_lock_are_never_written_out(text):
     assert len(str(raised.value)) < 500
     with pytest.raises(WrongLockError):
         default_version(ANCHORS + "__metadata: {version: *a60}\n", "yarn.lock")
+
+
+def test_a_lock_with_aliases_is_refused_before_it_is_followed():
+    """5,000 importers that share one mapping of 5,000 links stand for 25 million entries."""
+    links = ", ".join(f"l{number}: 'link:../x'" for number in range(5_000))
+    importers = ", ".join(f"i{number}: *shared" for number in range(5_000))
+    text = f"lockfileVersion: '9.0'\nshared: &shared {{dependencies: {{{links}}}}}\nimporters: {{{importers}}}\n"
+    with pytest.raises(WrongLockError, match=r"pnpm-lock.yaml has an alias"):
+        parse_pnpm_lock(text, "pnpm-lock.yaml", LINUX)
+    with pytest.raises(WrongLockError, match=r"yarn.lock has an alias"):
+        parse_yarn_lock("__metadata: &m {version: 8}\nother: *m\n", "yarn.lock", LINUX)

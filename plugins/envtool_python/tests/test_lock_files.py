@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,26 @@ def test_without_files_all_else_is_the_same(tool):
     with pytest.raises(WrongFileError) as caught:
         read_lock(text + "<<<<<<< HEAD\n", FILES[tool], with_files=False)
     assert caught.value.line == text.count("\n") + 1, "the lines are those of the file"
+
+
+@pytest.mark.parametrize("tool", FILES)
+def test_a_digest_holds_which_file_has_which_hash(tool):
+    def digest_of_text(text):
+        lock = read_lock(text, FILES[tool], with_files=False)
+        return next(package.document() for package in lock.packages if package.name == "markupsafe")
+
+    text = (LOCKS / tool / FILES[tool]).read_text()
+    block = text.partition('name = "markupsafe"\nversion')[2].partition("\n[[")[0]
+    one, two = list(dict.fromkeys(re.findall(r"[0-9a-f]{64}", block)))[-2:]
+    for changed in (
+        text.replace(one, SHA).replace(two, one).replace(SHA, two),
+        text.replace(block, re.sub(r"(?i)markupsafe-([0-9.]+)-cp3", r"MarkupSafe-\1-cp4", block)),
+        text.replace(f"sha256:{one}", f"sha256:\\u0061{two[1:]}").replace(
+            f'sha256 = "{one}', f'sha256 = "\\u0061{two[1:]}'
+        ),
+    ):
+        assert changed != text
+        assert digest_of_text(changed) != digest_of_text(text)
 
 
 def _hash_of(text):

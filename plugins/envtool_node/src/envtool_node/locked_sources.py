@@ -37,8 +37,9 @@ class LockedSources:
 
 
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
-    """Parses YAML whose values all stay text, so that no number can be too large, and no tag constructs anything.
-    Raises WrongLockError."""
+    """Parses YAML whose values all stay text, so that no number can be too large, and no tag constructs anything. Each
+    value is in one place: no package manager writes aliases (YAML 1.2, 7.1), and a few of them stand for any number of
+    values. Raises WrongLockError."""
     import yaml
 
     try:
@@ -50,7 +51,24 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         raise WrongLockError(f"{name} is not YAML") from None
     if not isinstance(document, dict):
         raise WrongLockError(f"{name} is not a mapping")
+    if has_aliases(document):
+        raise WrongLockError(f"{name} has an alias (`*name`): package managers write none")
     return document
+
+
+def has_aliases(document: object) -> bool:
+    """Whether a mapping or list of a YAML document is in two places of it."""
+    seen: set[int] = set()
+    left = [document]
+    while left:
+        value = left.pop()
+        if not isinstance(value, dict | list):
+            continue
+        if id(value) in seen:
+            return True
+        seen.add(id(value))
+        left += value.values() if isinstance(value, dict) else value
+    return False
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:

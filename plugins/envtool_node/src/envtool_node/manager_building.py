@@ -18,7 +18,7 @@ import yaml
 
 from envtool_node import pnpm_lock, yarn_lock
 from envtool_node.building import drop_scripts, open_node_modules, write_manifests
-from envtool_node.locked_sources import SERVER_PORT
+from envtool_node.locked_sources import SERVER_PORT, has_aliases
 from envtool_node.npmrc import sanitize_project_npmrc
 from envtool_node.places import WORK
 
@@ -84,6 +84,8 @@ def offline_settings(text: str) -> dict[str, Any]:
         raise ValueError(f".yarnrc.yml is not YAML: {error}") from None
     if not isinstance(settings, dict):
         return {}
+    if has_aliases(settings):
+        raise ValueError(".yarnrc.yml has an alias (`*name`), which is not read here")
     return {
         key: value
         for key, value in settings.items()

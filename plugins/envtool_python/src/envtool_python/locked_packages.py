@@ -35,6 +35,7 @@ FILES_DIGEST = "envtool-files"  # key of a package in the place of its files
 # `wheels = [` or `files = [` as uv, Poetry and PDM write it, a file a line: most of a lock, and slow to parse
 _FILES = re.compile(r"^(?:wheels|files) = \[\n((?: {4}\{[^\n]*\},?\n)+)\]$", re.MULTILINE)
 _HASHES = re.compile(r"\b(?:sha256|sha384|sha512)(?::| = \")[0-9a-f]+")
+_FILE_NAMES = re.compile(r'\b(?:url|path|file|filename|name) = "(?:[^"]*/)?([^"/]*)"')
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.+!~-]*")
 _HASH = {"sha256": 64, "sha384": 96, "sha512": 128}
@@ -76,7 +77,7 @@ class LockedRelease:
     edges: tuple[Edge, ...] = ()
     extras: Mapping[str, tuple[Edge, ...]] = field(default_factory=dict)
     files: tuple[LockedFile, ...] = ()
-    files_digest: str = ""  # of the hashes of files that were not parsed
+    files_digest: str = ""  # of the names and hashes of files that were not parsed
 
     def document(self) -> api.Json:
         """Returns all that decides what is installed, for a digest: no URL of a file, no time of an upload."""
@@ -275,8 +276,12 @@ class LockReader:
 
 
 def _files_digest(match: re.Match[str]) -> str:
-    """Returns a line with the digest of the hashes in the place of files, and as many lines as they had."""
-    digest = sha256(" ".join(sorted(_HASHES.findall(match[1]))).encode()).hexdigest()
+    """Returns a line with the digest of the names and hashes in the place of files, and as many lines as they had; what
+    has escapes stays, for a parser that reads them."""
+    if "\\" in match[1]:
+        return match[0]
+    files = (" ".join((*_FILE_NAMES.findall(line), *_HASHES.findall(line))) for line in match[1].splitlines())
+    digest = sha256("\n".join(sorted(files)).encode()).hexdigest()
     return f'{FILES_DIGEST} = "{digest}"' + "\n" * match[0].count("\n")
 
 

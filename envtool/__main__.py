@@ -56,6 +56,8 @@ def main() -> int:
     gc.set_threshold(200_000, 20, 20)
     gc.enable()
     status = run(arguments)
+    if early_scan := sys.modules.get("envtool.kinds.early_scan"):
+        early_scan.end()
     if _has_threads():
         _end_process(status)
     gc.freeze()  # the interpreter looks for cycles once more as it ends: that takes 20 ms, and the process ends anyway

@@ -242,9 +242,10 @@ def try_task(arguments: list[str]) -> int | None:
 
 
 def expect_services(arguments: list[str]) -> None:
-    """Starts the network of services for a run that takes the long path, if its spec looks like one with services: that
-    takes as long as the imports of the long path. Knows less of command lines than `line`: a run that this misses
-    starts it later (cli/session.py), and where nothing uses it, it ends with this process."""
+    """Starts what takes as long as the imports of the long path, for a run that takes it: the network of services, if
+    its spec looks like one with services, and the scan of this machine, if it looks like one with that as a base. Knows
+    less of command lines than `line`: a run that this misses starts both later (cli/session.py, kinds/host.py), and
+    what nothing uses ends with this process."""
     words = iter(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     verb, directory = "", "."
     for word in words:
@@ -262,6 +263,7 @@ def expect_services(arguments: list[str]) -> None:
         spec = find_nearest_spec(directory)
         if spec:
             start_network(spec)
+            _start_scan(spec)
 
 
 def start_services(arguments: list[str]) -> None:
@@ -280,17 +282,33 @@ def start_services(arguments: list[str]) -> None:
 
 def start_network(spec: str) -> None:
     """Starts the network of services if the text of the spec has `services:`, unless it has been started."""
+    if b"services:" in _read_text(spec):
+        from envtool.container import pod_spawn
+
+        pod_spawn.start_early()
+
+
+def _start_scan(spec: str) -> None:
+    """Starts the scan of this machine if the text of the spec has a base of kind `host`."""
+    text = _read_text(spec)
+    if b"host" not in text:
+        return
+    from envtool.kinds import early_scan
+
+    if early_scan.is_expected(text):
+        early_scan.begin()
+
+
+def _read_text(spec: str) -> bytes:
+    """Returns the text of a spec, or its first megabyte; an empty one where the run reports why it cannot be read."""
     try:
         file = os.open(spec, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (OSError, ValueError):  # the run reports it
-        return
+    except (OSError, ValueError):
+        return b""
     try:
-        if b"services:" in os.read(file, 1 << 20):
-            from envtool.container import pod_spawn
-
-            pod_spawn.start_early()
-    except OSError:  # it is a directory, which the run reports
-        pass
+        return os.read(file, 1 << 20)
+    except OSError:  # it is a directory
+        return b""
     finally:
         os.close(file)
 

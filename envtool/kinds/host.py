@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool.api import Base, Json, Looked, Request, Site, shapes
 from envtool.kinds import host_files
+from envtool.kinds.host_files import LEFT_OUT
 
 if TYPE_CHECKING:
     from envtool.api import Recipe
@@ -28,57 +30,6 @@ EMPTY_DIRECTORIES = (
 ETC = "/run/envtool/etc"
 STAMP = "var/lib/envtool-host"  # a file with a hash of the mounted directories: layers above depend on their content
 _CLOCK = "libfaketime.so.1"
-# Files of /etc that belong to the machine or its administrator, not to the installed software
-LEFT_OUT = frozenset(
-    [
-        "fstab",
-        "mtab",
-        "hostname",
-        "hosts",
-        "resolv.conf",
-        "machine-id",
-        "passwd",
-        "group",
-        "shadow",
-        "gshadow",
-        "passwd-",
-        "group-",
-        "shadow-",
-        "gshadow-",
-        "subuid",
-        "subgid",
-        "subuid-",
-        "subgid-",
-        "ssh",
-        "sudoers",
-        "sudoers.d",
-        "crontab",
-        "cron.d",
-        "cron.daily",
-        "cron.hourly",
-        "cron.weekly",
-        "cron.monthly",
-        "apt",
-        "pip.conf",
-        "npmrc",
-        "netrc",
-        "docker",
-        "containers",
-        "NetworkManager",
-        "network",
-        "netplan",
-        "systemd",
-        "wireguard",
-        "environment",
-        "motd",
-        "issue",
-        ".pwd.lock",
-        ".updated",
-        "adjtime",
-        "blkid.tab",
-        "ld.so.cache~",
-    ]
-)
 ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
@@ -149,7 +100,8 @@ class Host(Base):
         return looked
 
     def _identity(self) -> dict[str, Json]:
-        scan = self._last = host_files.scan_host(LEFT_OUT)
+        early_scan = sys.modules.get("envtool.kinds.early_scan")  # imported where a scan has begun (cli/fastpath.py)
+        scan = self._last = (early_scan.take() if early_scan else None) or host_files.scan_host(LEFT_OUT)
         return {"system": _system(), "installed": {**_databases(), **_unpackaged_files(scan)}}
 
     def platform(self, pins: Any) -> str:

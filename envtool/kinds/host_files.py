@@ -23,6 +23,57 @@ from collections.abc import Iterable
 
 from envtool.lazy_dataclass import dataclass, field
 
+# Files of /etc that belong to the machine or its administrator, not to the installed software
+LEFT_OUT = frozenset(
+    [
+        "fstab",
+        "mtab",
+        "hostname",
+        "hosts",
+        "resolv.conf",
+        "machine-id",
+        "passwd",
+        "group",
+        "shadow",
+        "gshadow",
+        "passwd-",
+        "group-",
+        "shadow-",
+        "gshadow-",
+        "subuid",
+        "subgid",
+        "subuid-",
+        "subgid-",
+        "ssh",
+        "sudoers",
+        "sudoers.d",
+        "crontab",
+        "cron.d",
+        "cron.daily",
+        "cron.hourly",
+        "cron.weekly",
+        "cron.monthly",
+        "apt",
+        "pip.conf",
+        "npmrc",
+        "netrc",
+        "docker",
+        "containers",
+        "NetworkManager",
+        "network",
+        "netplan",
+        "systemd",
+        "wireguard",
+        "environment",
+        "motd",
+        "issue",
+        ".pwd.lock",
+        ".updated",
+        "adjtime",
+        "blkid.tab",
+        "ld.so.cache~",
+    ]
+)
 SYSTEM_TOPS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # those that are links are skipped
 DEEP_DIRECTORIES = (
     "/usr/local",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 
 from envtool.build.context import Cancel, Context
 from envtool.errors import EnvtoolError
@@ -39,7 +39,10 @@ class GraphRun:
         for task_id, needs in self._waits.items():
             for need in needs:
                 self._dependents.setdefault(need, []).append(task_id)
-        self._ended: SimpleQueue[tuple[TaskId, Future[Result]]] = SimpleQueue()
+        self._ended: deque[tuple[TaskId, Future[Result]]] = deque()
+        self._missing = len(graph.nodes)  # tasks that have not ended
+        self._lock = threading.Lock()  # of the number
+        self._wake = threading.Event()
 
     def run(self, cancel: Cancel, grace: GracePeriod) -> dict[TaskId, Result]:
         """Returns a result for each task, in the order of the graph. After an interrupt it waits as long as `grace`
@@ -49,11 +52,10 @@ class GraphRun:
                 if not needs:
                     self._submit(task_id, cancel)
             while len(self._results) < len(self._graph.nodes):
-                try:
-                    task_id, future = self._ended.get(timeout=POLL_SECONDS)
-                except Empty:
-                    pass
-                else:
+                self._wake.wait(POLL_SECONDS)
+                self._wake.clear()
+                while self._ended:
+                    task_id, future = self._ended.popleft()
                     self._settle(task_id, future.result(), cancel)
                 if cancel.is_set() and grace.is_over():
                     break
@@ -67,7 +69,16 @@ class GraphRun:
 
     def _submit(self, task_id: TaskId, cancel: Cancel) -> None:
         future = self._pool.submit(self._run_one, self._graph.nodes[task_id], cancel)
-        future.add_done_callback(lambda ended: self._ended.put((task_id, ended)))
+        future.add_done_callback(lambda ended: self._note_end(task_id, ended))
+
+    def _note_end(self, task_id: TaskId, ended: Future[Result]) -> None:
+        """Notes the end of a task, in its thread. `run` is woken where that decides what happens next: for each of 200
+        tasks it would cost as much as what it then does."""
+        self._ended.append((task_id, ended))
+        with self._lock:
+            self._missing -= 1
+        if not self._missing or task_id in self._dependents or ended.cancelled() or ended.exception() is not None:
+            self._wake.set()
 
     def _settle(self, task_id: TaskId, result: Result, cancel: Cancel) -> None:
         """Notes a result. Starts each task that waited for nothing else; one that cannot run any more has its result at

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 64  # Output events that may wait between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
+REST = 0.005  # seconds for which events gather, in a run of many: to be woken for each costs its emitter 0.2 ms
+MANY = 16  # events within a TICK
 
 
 class ReportedResult(Protocol):
@@ -143,7 +145,10 @@ class EventStream:
 
     def _pump(self) -> None:
         moving, ticked = False, 0.0
+        counted, began = 0, 0.0  # events since the beginning of a time of one TICK
         while True:
+            if counted >= MANY and self._queue.empty():
+                time.sleep(REST)
             item: Event | Callable[[], object] | None
             try:
                 item = self._queue.get(timeout=TICK if moving else None)
@@ -159,6 +164,9 @@ class EventStream:
                         self._pending_output -= 1
                         self._condition.notify()
             now = time.time()
+            if not 0 <= now - began < TICK:
+                counted, began = 0, now
+            counted += not (callable(item) or isinstance(item, Output))
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now
                 moves = [

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH_SECONDS = 0.25  # from the beginning of one batch to that of the next: a look takes some 10 ms
+# From the beginning of one batch to that of the next: a look takes some 20 ms of processor time. The pause doubles with
+# each batch, so that a short run is recorded soon, and a long one does not look forty times.
+BATCH_SECONDS, MOST_SECONDS = 0.25, 1.0
 
 
 class Moment:
@@ -61,9 +63,10 @@ class RecordQueue(Generic[T]):
 
     def __init__(self, context: Context, keep: Callable[[T], None]) -> None:
         self._context, self._keep = context, keep
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # of the first task that waits
         self._waiting: list[Callable[[Moment], T | None]] = []
-        self._ending = False
+        self._idle = False  # whether the thread waits for `_changed`: else it needs no word of each task
+        self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -74,13 +77,14 @@ class RecordQueue(Generic[T]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="records", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif self._idle:
+                self._changed.notify()
 
     def finish(self) -> None:
         """Waits until all tasks are recorded; those that an interrupt keeps from it are left out. Raises the first
         error of another sort."""
+        self._ending.set()
         with self._changed:
-            self._ending = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
@@ -88,9 +92,10 @@ class RecordQueue(Generic[T]):
             raise self._error
 
     def _work(self) -> None:
-        began = -BATCH_SECONDS
-        while batch := self._next_batch(began):
-            began = time.monotonic()
+        next_batch, pause = 0.0, BATCH_SECONDS
+        while batch := self._next_batch(next_batch):
+            next_batch = time.monotonic() + pause
+            pause = max(pause, min(2 * pause, MOST_SECONDS))
             moment = Moment(self._context)
             for record in batch:
                 try:
@@ -101,12 +106,14 @@ class RecordQueue(Generic[T]):
                 except BaseException as error:
                     self._error = self._error or error
 
-    def _next_batch(self, began: float) -> list[Callable[[Moment], T | None]]:
-        """Waits for tasks, and returns all that wait; none at the end. `began` is when the last batch did."""
+    def _next_batch(self, begins: float) -> list[Callable[[Moment], T | None]]:
+        """Waits for tasks, and returns all that wait; none at the end. It `begins` then at the earliest, on the
+        monotonic clock, unless the run ends."""
         with self._changed:
-            while not self._ending and (
-                not self._waiting or (remaining := began + BATCH_SECONDS - time.monotonic()) > 0
-            ):
-                self._changed.wait(remaining if self._waiting else None)
+            self._idle = True
+            self._changed.wait_for(lambda: self._waiting or self._ending.is_set())
+            self._idle = False
+        self._ending.wait(max(0.0, begins - time.monotonic()))
+        with self._changed:
             batch, self._waiting = self._waiting, []
             return batch

@@ -24,7 +24,7 @@ import os
 import select
 import sys
 
-from envtool.container import syscalls
+from envtool.container import syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._parent = os.getpid()  # of its containers
+        self._ids: IdMaps | None = None
         self._ready = self._ended = False
         self._greeting = _thread.allocate_lock()
         self._open = _thread.allocate_lock()
@@ -70,6 +71,12 @@ class ForkServer:
     def __del__(self) -> None:
         if hasattr(self, "_sock"):  # a run that failed early has not ended it
             self.close()
+
+    def ids(self) -> IdMaps:
+        """Returns the ids of the caller, which are read once for all of its containers."""
+        if self._ids is None:
+            self._ids = userns.caller_ids()
+        return self._ids
 
     def serves(self, program: dict[str, Any]) -> bool:
         """Whether it runs, and can make this container: a function that a step calls may be one that only this process
@@ -223,6 +230,8 @@ def _fork(request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
         program["joins"] = dict(zip(joins, remaining, strict=False))
     owners = dict(zip(maps, remaining, strict=False))
     program, ids = supervisor.load_functions(program), IdMaps(*numbers)
+    # each container does this, too, and would copy the pages of all that is cleared (pid1.become_root)
+    sys.path_importer_cache.clear()
     streams = (stdio[0], stdio[1], stdio[2])
     if "joins" not in program:
         try:

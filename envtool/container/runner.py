@@ -205,14 +205,19 @@ class Runner(Protocol):
         """Lets the root of containers write to a directory that the caller has just made."""
         ...
 
+    def expect(self, containers: int) -> None:
+        """Notes how many containers will run, at least: what is worth while for so many may start now."""
+        ...
+
     def close(self) -> None:
         """Ends what it has started to run containers, none of which runs any more."""
         ...
 
 
 class LocalRunner:
-    """Runs containers by the kernel of this machine. From the third container on, a small process forks them, unless it
-    has not started yet (fork_server.py): it takes as much time as it saves with two.
+    """Runs containers by the kernel of this machine. From the third container on, or from the first where three are
+    expected, a small process forks them, unless it has not started yet (fork_server.py): it takes as much time as it
+    saves with two.
     """
 
     def __init__(self) -> None:
@@ -221,14 +226,24 @@ class LocalRunner:
         self._server: ForkServer | None = None
         self._single_id: bool | None = None
 
+    def expect(self, containers: int) -> None:
+        """See Runner."""
+        if containers >= _SERVED_FROM:
+            with self._lock:
+                self._start_server()
+
     def _find_server(self) -> ForkServer | None:
         with self._lock:
             self._containers += 1
-            if self._server is None and self._containers == _SERVED_FROM:
-                from envtool.container.fork_server import ForkServer
-
-                self._server = ForkServer()
+            if self._containers == _SERVED_FROM:
+                self._start_server()
             return self._server
+
+    def _start_server(self) -> None:
+        if self._server is None:
+            from envtool.container.fork_server import ForkServer
+
+            self._server = ForkServer()
 
     def close(self) -> None:
         """See Runner."""

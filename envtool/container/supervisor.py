@@ -63,7 +63,7 @@ class Container:
         server: userns.Forker | None = None,
     ) -> None:
         self._began = time.monotonic()
-        ids = userns.caller_ids()
+        ids = userns.caller_ids() if server is None else server.ids()
         program = {**program, "terminal": terminal, "held": held, "collects": bool(program["outputs"] and outputs_to)}
         if joins is not None:
             if program["network"] and "network" in joins.descriptors:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     class Forker(Protocol):
         """Forks the processes of containers in place of this process: fork_server.ForkServer."""
 
+        def ids(self) -> IdMaps: ...
         def serves(self, program: dict[str, Any]) -> bool: ...
         def fork(
             self, program: dict[str, Any], ids: IdMaps, streams: tuple[int, ...], maps: dict[tuple[int, int], int]

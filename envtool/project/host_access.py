@@ -428,9 +428,10 @@ def check_passed(envs: Iterable[Env], allowed: HostPermissions, environ: Iterabl
 
 def passed_problems(envs: Iterable[Env], allowed: HostPermissions, environ: Iterable[str]) -> tuple[Problem, ...]:
     """Returns the problems that `check_passed` raises."""
-    names = tuple(environ)
     problems = []
-    for env in envs:
+    passing = [env for env in envs if env.passed]
+    names = tuple(environ) if passing else ()
+    for env in passing:
         message, hint = check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.has_outside)
         if message:
             problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))

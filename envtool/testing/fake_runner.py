@@ -175,6 +175,9 @@ class FakeRunner:
         if os.path.lexists(path):
             shutil.rmtree(path)
 
+    def expect(self, containers: int) -> None:
+        """See Runner: nothing is started ahead."""
+
     def close(self) -> None:
         """See Runner: nothing was started."""
 

@@ -88,7 +88,8 @@ def _run_in_envs(
         context.emit(Noted(text=note))
     traces: list[cached_task.CachedResult] = []
     needed: dict[TaskId, NeededTask] = {}
-    records = None if any(node.task.outputs for node in graph.nodes.values()) else RecordQueue(context, traces.append)
+    has_outputs = any(node.task.outputs for node in graph.nodes.values())
+    records = None if has_outputs else RecordQueue(context, traces.append, len(graph.nodes))
     try:
         with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
             outputs = _watch_outputs(graph, context)

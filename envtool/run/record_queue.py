@@ -8,6 +8,7 @@ them took 4 ms, and two calls of git.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ T = TypeVar("T")
 # From the beginning of one batch to that of the next: a look takes some 20 ms of processor time. The pause doubles with
 # each batch, so that a short run is recorded soon, and a long one does not look forty times.
 BATCH_SECONDS, MOST_SECONDS = 0.25, 1.0
+FEW = 20  # tasks of a batch that is not worth another look; what is left for the end of the run, nothing runs beside
 
 
 class Moment:
@@ -59,14 +61,15 @@ class Moment:
 
 class RecordQueue(Generic[T]):
     """Calls the functions that record tasks, in one thread, which starts with the first of them. `keep` gets what they
-    return, but for None."""
+    return, but for None. `expected` is the number of tasks in the run: half of those that are left make a batch, too.
+    """
 
-    def __init__(self, context: Context, keep: Callable[[T], None]) -> None:
-        self._context, self._keep = context, keep
-        self._changed = threading.Condition()  # of the first task that waits
+    def __init__(self, context: Context, keep: Callable[[T], None], expected: int = 0) -> None:
+        self._context, self._keep, self._left = context, keep, expected
+        self._changed = threading.Condition()
         self._waiting: list[Callable[[Moment], T | None]] = []
-        self._idle = False  # whether the thread waits for `_changed`: else it needs no word of each task
-        self._ending = threading.Event()
+        self._wanted = 1  # the thread is woken when so many tasks wait
+        self._ending = False
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -77,14 +80,14 @@ class RecordQueue(Generic[T]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="records", daemon=True)
                 self._thread.start()
-            elif self._idle:
+            elif len(self._waiting) >= self._wanted:
                 self._changed.notify()
 
     def finish(self) -> None:
         """Waits until all tasks are recorded; those that an interrupt keeps from it are left out. Raises the first
         error of another sort."""
-        self._ending.set()
         with self._changed:
+            self._ending = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
@@ -108,12 +111,15 @@ class RecordQueue(Generic[T]):
 
     def _next_batch(self, begins: float) -> list[Callable[[Moment], T | None]]:
         """Waits for tasks, and returns all that wait; none at the end. It `begins` then at the earliest, on the
-        monotonic clock, unless the run ends."""
+        monotonic clock, unless enough of them wait, or the run ends."""
         with self._changed:
-            self._idle = True
-            self._changed.wait_for(lambda: self._waiting or self._ending.is_set())
-            self._idle = False
-        self._ending.wait(max(0.0, begins - time.monotonic()))
-        with self._changed:
+            self._wait_for(1, None)
+            if (pause := begins - time.monotonic()) > 0:
+                self._wait_for(max(FEW, self._left // 2) if self._left else sys.maxsize, pause)
             batch, self._waiting = self._waiting, []
+            self._left = max(0, self._left - len(batch))
             return batch
+
+    def _wait_for(self, tasks: int, seconds: float | None) -> None:
+        self._wanted = tasks
+        self._changed.wait_for(lambda: self._ending or len(self._waiting) >= tasks, seconds)

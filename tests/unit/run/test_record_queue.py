@@ -53,6 +53,37 @@ def test_one_look_serves_all_tasks_that_have_ended(world, looks, monkeypatch):
         assert perform(world, None, number, again=False)[0].outcome == "cached"
 
 
+def test_half_of_the_tasks_that_are_left_are_not_kept_waiting(world, monkeypatch):
+    monkeypatch.setattr(record_queue, "BATCH_SECONDS", 600.0)
+    monkeypatch.setattr(record_queue, "FEW", 2)
+    moments, recorded = [], threading.Semaphore(0)
+    records = RecordQueue(world.context, lambda _: recorded.release(), 9)
+
+    def record(moment):
+        if moment not in moments:
+            moments.append(moment)
+        return moment
+
+    def add(tasks):
+        for _ in range(tasks):
+            records.add(record)
+
+    add(1)
+    assert recorded.acquire(timeout=20), "the first"
+    add(4)  # half of 8
+    for _ in range(4):
+        assert recorded.acquire(timeout=20)
+    add(1)
+    assert not recorded.acquire(timeout=0.2), "FEW make no batch"
+    add(1)
+    for _ in range(2):
+        assert recorded.acquire(timeout=20)
+    add(1)
+    records.finish()
+    assert recorded.acquire(timeout=0)
+    assert len(moments) == 4
+
+
 def test_the_first_task_is_recorded_at_once(world, monkeypatch):
     monkeypatch.setattr(record_queue, "BATCH_SECONDS", 60.0)
     recorded = threading.Event()

@@ -7,7 +7,7 @@ import re
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -16,11 +16,14 @@ from envtool.cli.common_options import Settings, common_options, complete_verbos
 from envtool.errors import EnvtoolError, Interrupted, UsageError, closest_name, forget_faults, internal, to_store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
     from envtool.distributions import EntryPoint
+
+Argument = TypeVar("Argument")
+Answer = TypeVar("Answer")
 
 # In the order of help. The texts are here so that `envtool --help` does not import the verbs.
 VERBS = {
@@ -253,6 +256,22 @@ def _split_at_verb(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str
     return tuple(words[:end]), (*words[end:], *(("--", *tail) if tail else ()))
 
 
+def call_with_room(function: Callable[[Argument], Answer], argument: Argument) -> Answer:
+    """Calls a function so that its calls, and theirs, find room in one chunk of CPython's data stack, which has the
+    frames of Python functions.
+
+    That stack grows by chunks of 16 KB, and gives a chunk back as soon as the first frame in it ends: a loop whose
+    calls cross the end of a chunk maps and unmaps memory in each turn, 10 µs (python/cpython#142183). Where a chunk
+    ends depends on all frames below. `plan` met such an end 1,600 times in the import of yaml alone.
+    """
+    return function(argument)
+
+
+# A chunk has at least twice the size of its first frame, of which only the locals are written to: that leaves 512 KB,
+# a thousand nested calls, in one chunk. The kernel gives memory only to pages that frames reach.
+call_with_room.__code__ = call_with_room.__code__.replace(co_stacksize=65_536)
+
+
 def run_command_line(argv: Sequence[str]) -> int:
     """Parse and run one command line; returns the exit status. Raises EnvtoolError; any other exception is a bug."""
     words = list(argv)
@@ -269,7 +288,7 @@ def run_command_line(argv: Sequence[str]) -> int:
         called = _split_at_verb(words, tail)  # before click removes options from the list
         with group.make_context("envtool", words, obj=tail) as context:
             context.meta["envtool.called"] = called
-            status: object = group.invoke(context)
+            status: object = call_with_room(group.invoke, context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2

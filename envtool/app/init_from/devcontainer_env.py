@@ -40,9 +40,12 @@ _LEFT_OUT = {
     "initializeCommand": "nothing of a project is executed on this machine", "privileged": "no container has this",
     "capAdd": "no container has this", "securityOpt": "no container has this", "secrets": "declare them: `secrets:`",
 }  # fmt: skip
-_COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
-_COMMAS = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
+# A string may lack its end: a second try from each of its characters would take hours.
+_COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*+"?|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+_COMMAS = re.compile(r'"(?:[^"\\]|\\.)*+"?|,(?=\s*[}\]])', re.DOTALL)
 MAX_BYTES = 1 << 20
+MAX_KEYS = 200
+_MAX_COMMAND = 10_000  # characters
 
 
 def take_devcontainer(project: Project, path: str, text: str) -> tuple[list[TakenEnv], list[Note]]:
@@ -91,9 +94,9 @@ def _parse(path: str, text: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             message = "it is nested too deep, or has a number too long"
         else:
-            if isinstance(document, dict):
+            if isinstance(document, dict) and len(document) <= MAX_KEYS:
                 return document
-            message = "it is not a JSON object"
+            message = f"it has more than {MAX_KEYS} keys" if isinstance(document, dict) else "it is not a JSON object"
     raise SpecError((Problem(where=Where(file=path, line=line, column=1), message=message, code="init-from"),))
 
 
@@ -137,15 +140,17 @@ def _installs(document: Mapping[str, Any], note: Callable[..., None], text: str)
         value = document.get(key)
         scripts = [*value.values()] if isinstance(value, dict) else [value]
         for script in scripts if value is not None else ():
-            command = script if isinstance(script, str) else ""
+            command = script if isinstance(script, str) else None
             if isinstance(script, list) and all(isinstance(word, str) for word in script):
                 import shlex
 
                 command = shlex.join(script)
+            if command is None or len(command) > _MAX_COMMAND:
+                message = f"it is no command of at most {_MAX_COMMAND:,} characters"
+                note(_line(text, key), key, "left-out", message)
+                continue
             try:
-                needs.add_script(
-                    command[:10_000], line=_line(text, key), directory=".", shell="", variables={}, may_fail=False
-                )
+                needs.add_script(command, line=_line(text, key), directory=".", shell="", variables={}, may_fail=False)
             except CannotTakeError as error:
                 note(_line(text, key), key, "left-out", str(error), error.hint)
     for command in needs.commands:

@@ -30,21 +30,21 @@ def evaluate(node: ast.expr, names: Mapping[str, Value], session: str = "") -> V
     if isinstance(node, ast.Name) and node.id in names:
         return names[node.id]
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return _bounded(_all_members(node.elts, names, session), names, node)
+        return bounded(_all_members(node.elts, names, session), names, node)
     if isinstance(node, ast.Dict) and all(key is not None for key in node.keys):
         keys = [text(key, names, session) for key in node.keys if key is not None]
         entries = dict(zip(keys, (evaluate(value, names, session) for value in node.values), strict=True))
-        return _bounded(entries, names, node)
+        return bounded(entries, names, node)
     if isinstance(node, ast.JoinedStr):
         parts: list[Value] = []
         for part in node.values:
             parts.append(_part(part, names, session))
-            _bounded(parts, names, node)
+            bounded(parts, names, node)
         return "".join(map(str, parts))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         left, right = evaluate(node.left, names, session), evaluate(node.right, names, session)
         if (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, list) and isinstance(right, list)):
-            return _bounded(left + right, names, node)  # type: ignore[operator]
+            return bounded(left + right, names, node)  # type: ignore[operator]
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and is_posargs(node.values[0], session):
         default = evaluate(node.values[1], names, session) if len(node.values) == 2 else None
         if isinstance(default, list):
@@ -86,7 +86,7 @@ def _all_members(nodes: list[ast.expr], names: Mapping[str, Value], session: str
     for node in nodes:
         values += _members(node, names, session)
         if isinstance(node, ast.Starred):
-            _bounded(values, names, node)
+            bounded(values, names, node)
     return values
 
 
@@ -112,7 +112,7 @@ def _part(node: ast.expr, names: Mapping[str, Value], session: str) -> str:
     return text(node, names, session)
 
 
-def _bounded(value: Value, names: Mapping[str, Value], node: ast.expr) -> Value:
+def bounded(value: Value, names: Mapping[str, Value], node: ast.expr) -> Value:
     """Returns a value that is not too large, and counts it against the limit of the file. Raises CannotTakeError."""
     size, pending = 0, [value]
     while pending and size <= _MAX_SIZE:

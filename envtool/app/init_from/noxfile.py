@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.app.compose.notes import Note
 from envtool.app.init_from.nox_session import SessionBody
-from envtool.app.init_from.nox_values import Value, evaluate, new_names, text
+from envtool.app.init_from.nox_values import Value, bounded, evaluate, new_names, text
 from envtool.app.init_from.python_env import stack_keys, task_keys
 from envtool.app.init_from.taken_spec import CannotTakeError, TakenEnv, env_name
 from envtool.errors import Problem, SpecError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 MAX_ENVS = 200  # of one file
+MAX_SESSIONS = 1000  # of one file, with those that are no env
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 60  # of the syntax tree
 _DECORATORS = frozenset({"nox.session", "session"})
@@ -52,6 +54,7 @@ def take_noxfile(project: Project, path: str, source: str) -> tuple[list[TakenEn
     names = _module_names(tree)
     chosen = _chosen_sessions(tree, names)
     envs: list[TakenEnv] = []
+    seen = 0
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and _decorator(node) is not None]
     for function in functions:
         try:
@@ -59,8 +62,12 @@ def take_noxfile(project: Project, path: str, source: str) -> tuple[list[TakenEn
         except CannotTakeError as error:
             note(function.name, error.line or function.lineno, function.name, "left-out", f"{error}", error.hint)
             continue
+        seen += len(sessions)
+        if seen > MAX_SESSIONS:
+            raise _error(path, function.lineno, f"more than {MAX_SESSIONS:,} sessions")
+        base = _base_name(function, names) if sessions else ""
         for session in sessions:
-            if chosen is not None and not {session.name, _base_name(function, names)} & chosen:
+            if chosen is not None and not {session.name, base} & chosen:
                 message = f"`{session.name}` is not in `nox.options.sessions`: nox runs it only if it is named"
                 note("", function.lineno, session.name, "left-out", message)
                 continue
@@ -86,7 +93,9 @@ def _parse(path: str, source: str) -> ast.Module:
     if len(source) > MAX_BYTES:
         raise _error(path, 1, f"`{path}` is larger than 1 MiB")
     try:
-        tree = ast.parse(source, path)
+        with warnings.catch_warnings():  # of invalid escapes: nox prints them
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source, path)
     except SyntaxError as error:
         raise _error(path, error.lineno or 1, f"this is no Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError):
@@ -215,10 +224,11 @@ def _parameters(function: ast.FunctionDef, names: Mapping[str, Value]) -> Iterat
         if len(decorator.args) != 2 or decorator.keywords:
             raise CannotTakeError("`parametrize` with other arguments than names and values", "", decorator.lineno)
         parameters = [name.strip() for name in text(decorator.args[0], names).split(",")]
-        values = evaluate(decorator.args[1], names)
+        values = bounded(evaluate(decorator.args[1], names), names, decorator)
         if not isinstance(values, list):
             raise CannotTakeError("`parametrize` without a list of values", "", decorator.lineno)
-        choices.append([_combination(parameters, value, decorator.lineno) for value in values])
+        needed = values[: MAX_ENVS + 1]  # `_sessions` takes no more combinations
+        choices.append([_combination(parameters, value, decorator.lineno) for value in needed])
     for combination in itertools.product(*reversed(choices)):
         suffix = "".join(f"-{part}" for part, _ in combination)
         yield suffix, {name: value for _, values in combination for name, value in values.items()}

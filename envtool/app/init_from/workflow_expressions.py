@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from envtool.app.init_from.taken_spec import CannotTakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Value: TypeAlias = Any  # str, bool, None, list or dict of these; a number is the text that GitHub makes of it
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_PLACE = re.compile(r"\{([0-9]{1,3})\}")  # of an argument of `format`
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?)|'(?P<text>(?:[^']|'')*)'"
     r"|(?P<name>[A-Za-z_][\w-]*(?:\.[A-Za-z_*][\w-]*)*)|(?P<operator>\|\||&&|==|!=|<=|>=|[!()<>,\[\]]))"
@@ -35,10 +36,25 @@ class UnknownValueError(CannotTakeError):
 
 def substitute(text: str, contexts: Contexts, line: int) -> str:
     """Returns a text with its expressions replaced. Raises CannotTakeError for one whose value is not in the file."""
-    replaced = _EXPRESSION.sub(lambda match: value_text(evaluate(match[1], contexts, line)), text)
-    if len(replaced) > MAX_LENGTH:
+    return _replace(_EXPRESSION, text, lambda match: value_text(evaluate(match[1], contexts, line)), line)
+
+
+def _replace(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str], line: int) -> str:
+    """Returns a text with each match replaced by its value. Raises CannotTakeError as soon as it is too long: its
+    length is no bound for what many matches stand for."""
+    pieces: list[str] = []
+    length = position = 0
+    last = text.rfind("}")  # behind it nothing can match: without this, each `${{` is compared to the end of the text
+    while (match := pattern.search(text, position, last + 1)) is not None:
+        pieces += [text[position : match.start()], value(match)]
+        length += len(pieces[-2]) + len(pieces[-1])
+        position = match.end()
+        if length > MAX_LENGTH:
+            break
+    pieces.append(text[position:])
+    if length + len(pieces[-1]) > MAX_LENGTH:
         raise CannotTakeError("it is too long with what its expressions stand for", "", line)
-    return replaced
+    return "".join(pieces)
 
 
 def condition(text: str, contexts: Contexts, line: int) -> bool | None:
@@ -214,14 +230,8 @@ def _look_up(name: str, contexts: Contexts, line: int) -> Value:
 def _call(name: str, arguments: list[Value], line: int) -> Value:
     texts = [value_text(argument) for argument in arguments]
     if name == "format" and texts:
-        replaced = re.sub(
-            r"\{([0-9]{1,3})\}",
-            lambda match: texts[1:][int(match[1])] if int(match[1]) + 1 < len(texts) else "",
-            texts[0],
-        )
-        if len(replaced) > MAX_LENGTH:
-            raise CannotTakeError("it is too long with what its expressions stand for", "", line)
-        return replaced
+        values = dict(enumerate(texts[1:]))
+        return _replace(_PLACE, texts[0], lambda match: values.get(int(match[1]), ""), line)
     if name in ("startsWith", "endsWith", "contains") and len(texts) == 2:
         first, second = texts[0].casefold(), texts[1].casefold()
         if name == "contains" and isinstance(arguments[0], list):

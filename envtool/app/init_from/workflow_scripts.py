@@ -37,7 +37,7 @@ _OUTSIDE: Mapping[str, str] = {
     "add-apt-repository": "", "sudo": "",
 }  # fmt: skip
 _OUTSIDE_WORDS = re.compile(
-    r"(?:^|[;&|(`]|\bthen|\bdo|\belse)\s*(?:sudo\s+)?(?:\./)?("
+    r"(?:^|[;&|(`]|\bthen|\bdo|\belse)[ \t]*+(?:sudo\s+)?(?:\./)?("
     + "|".join(map(re.escape, _OUTSIDE))
     + r"|apt-get|apt|pip3?\s+install|npm\s+(?:ci|install|i)|git\s+(?:clone|fetch|push|pull))(?=\s|$)",
     re.MULTILINE,
@@ -236,7 +236,7 @@ class JobNeeds:
 
 
 def _logical_lines(script: str) -> list[str]:
-    joined = re.sub(r"[ \t]*\\\n[ \t]*", " ", script.replace("\r\n", "\n"))
+    joined = re.sub(r"(?<![ \t])[ \t]*\\\n[ \t]*", " ", script.replace("\r\n", "\n"))
     return [line.strip() for line in joined.split("\n") if line.strip() and not line.strip().startswith("#")]
 
 
@@ -253,7 +253,7 @@ def _split_tokens(tokens: Sequence[str]) -> list[list[str]]:
 def _first_words(text: str) -> list[str]:
     """Returns the names of the programs that a text starts, as far as they are plain words."""
     names = re.findall(
-        r"(?:^|[;&|(]|\bthen|\bdo|\belse|\benv)\s*(?:[A-Za-z_]\w*=\S*\s+)*([\w./+-]+)", text, re.MULTILINE
+        r"(?:^|[;&|(]|\bthen|\bdo|\belse|\benv)[ \t]*+(?:[A-Za-z_]\w*=\S*[ \t]+)*([\w./+-]+)", text, re.MULTILINE
     )
     return [posixpath.basename(name) for name in names]
 

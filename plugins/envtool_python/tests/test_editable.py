@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from envtool_python import editable
+from envtool_python.decode import parse_python
 from envtool_python.editable import editable_inputs
 from envtool_python.metadata import read_facts
 
@@ -146,3 +148,14 @@ def test_setup_py_names_its_files():
     )
     assert {"bin/me", "notes.txt"} <= files
     assert "src/me/core.py" not in files
+
+
+@pytest.mark.parametrize("text", ["x = " + "(" * 5000, "x = " + "-" * 100_000 + "1", "\0", "x ="])
+def test_code_that_cannot_be_parsed_has_no_literal(text):
+    assert not editable._literal(text, "x")
+
+
+def test_an_invalid_escape_in_a_projects_code_is_no_warning():
+    """In tests each warning is an error."""
+    assert editable._literal("x = '\\d'", "x")
+    assert parse_python("x = '\\d'") is not None

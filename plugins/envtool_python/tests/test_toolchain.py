@@ -193,6 +193,8 @@ URLS = {
     "a line": ORIGINAL + "cpython-install_only.tar.gz%0a",
     "nothing": "",
     "a number": 7,
+    "no host": "https://[/cpython-3.12.6-install_only.tar.gz",
+    "no host, with the mark": "https://[/releases/download/x/cpython-3.12.6-install_only.tar.gz",
 }
 
 

@@ -62,10 +62,19 @@ def test_what_an_env_has_no_place_for_is_named_with_its_line(take):
         ("/*" * 400_000, "it is not JSON"),
         (",/**/" * 150_000, "it is not JSON"),
         (" " * (1 << 20) + "{}", "larger than 1 MiB"),
+        ('"' + '\\"' * 500_000, "it is not JSON"),  # a text without an end, tried once
+        ("{" + ", ".join(f'"k{number}": 1' for number in range(201)) + "}", "more than 200 keys"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_what_is_wrong_or_hostile_is_an_error_with_its_place(errors, text, message):
     (error,) = errors(NAME, text)
     assert error.startswith(f"{NAME}:")
     assert message in error
+
+
+@pytest.mark.parametrize("command", ["echo " + "x" * 10_000, ["echo", 1], {"a": ["echo", None]}, 7])
+def test_a_command_that_is_none_or_too_long_is_named(take, command):
+    """It was cut, so that a part of it counted."""
+    taken = take(NAME, json.dumps({"image": "x", "postCreateCommand": command}, indent=1))
+    assert taken.said("left-out") == ["3 postCreateCommand: it is no command of at most 10,000 characters"]

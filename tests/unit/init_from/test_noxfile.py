@@ -180,3 +180,29 @@ def test_values_that_grow_and_depths_without_end_are_errors(errors, text):
     started = time.process_time()
     assert errors("noxfile.py", text)
     assert time.process_time() - started < 60
+
+
+SESSIONS = "import nox\nL = ['" + "', '".join(f"v{number}" for number in range(150)) + "']\n"
+PARAMETRIZED = "@nox.session\n@nox.parametrize('a', L)\ndef {0}(session):\n    session.run({1})\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SESSIONS + "nox.options.sessions = ['x']\n" + "".join(
+            PARAMETRIZED.format(f"f{number}", "'a'") for number in range(3000)), "more than 1,000 sessions"),
+        (SESSIONS + "".join(PARAMETRIZED.format(f"f{number}", "a()") for number in range(3000)), "more than 1,000 sessions"),
+        (f"L = [{', '.join(['1'] * 9000)}]\n@nox.session\n" + "@nox.parametrize('a', L)\n" * 20_000
+         + "def f(session):\n    session.run('a')\n", "of more than 2,000,000 parts"),
+    ],
+    ids=["not chosen", "not taken", "parameters"],
+)  # fmt: skip
+def test_sessions_without_end_are_an_error_even_if_none_is_an_env(errors, text, message):
+    started = time.process_time()
+    assert message in errors("noxfile.py", text)[0]
+    assert time.process_time() - started < 60
+
+
+def test_an_invalid_escape_is_nothing_to_print_or_to_refuse(take):
+    """Python warns of it, from 3.12 on by default; in tests each warning is an error."""
+    assert take("noxfile.py", session('session.run("pytest", "-k", "\\d")')).test == "pytest -k '\\d'"

@@ -4,6 +4,7 @@ its line."""
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from envtool.app.init_from.taken_spec import CannotTakeError
 from envtool.app.init_from.workflow_actions import Toolchains
 from envtool.app.init_from.workflow_expressions import Contexts, condition, evaluate, substitute
+from envtool.app.init_from.workflow_scripts import JobNeeds
 
 NAME = ".github/workflows/ci.yml"
 PYTHON = "- uses: actions/setup-python@v5\n- run: pip install -e .[test]\n"
@@ -411,3 +413,40 @@ def test_a_hostile_file_is_an_error_with_its_place(errors, text, message):
     assert found
     assert found[0].startswith(f"{NAME}:")
     assert message in found[0]
+
+
+def test_texts_that_expressions_make_larger_than_memory_are_errors():
+    contexts = Contexts({"a": "x" * 1_000_000}, {})
+    with pytest.raises(CannotTakeError, match="too long with what its expressions stand for"):
+        substitute("${{ matrix.a }}" * 100_000, contexts, 1)
+    with pytest.raises(CannotTakeError, match="too long with what its expressions stand for"):
+        evaluate(f"format('{'{0}' * 100_000}', matrix.a)", contexts, 1)
+    assert substitute("a ${{ matrix.a }} b {0} }} ${{", Contexts({"a": "x"}, {}), 1) == "a x b {0} }} ${{"
+    assert evaluate("format('{0}{1}{0}{7}', 'a', 'b')", contexts, 1) == "aba"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "if x" + "\n" * 90_000 + "#",
+        "set -e" + "\n \t" * 30_000 + "#",
+        "make" + " " * 90_000 + "x",
+        "make" + " \t" * 45_000 + "\\\n x",
+        "if x; then a=1 " * 6000 + "#",
+    ],
+    ids=["lines", "blanks", "blanks in a line", "blanks before a line that goes on", "assignments"],
+)
+def test_a_script_is_read_in_time_that_grows_with_its_length(script):
+    started = time.process_time()
+    needs = JobNeeds(note=lambda *_: None)
+    needs.add_script(script, line=1, directory=".", shell="", variables={}, may_fail=False)
+    assert needs.commands
+    assert substitute("${{" * 33_000, CONTEXTS, 1) == "${{" * 33_000
+    assert time.process_time() - started < 20
+
+
+def test_a_program_behind_an_empty_line_is_found():
+    needs = JobNeeds(note=lambda *_: None)
+    for script in ("if x; then\n\n  curl h\nfi", "if x; then\n true &&\n  sudo  curl h\nfi"):
+        with pytest.raises(CannotTakeError, match="calls `curl`"):
+            needs.add_script(script, line=1, directory=".", shell="", variables={}, may_fail=False)

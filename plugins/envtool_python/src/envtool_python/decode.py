@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Callable
 
     from envtool import api
@@ -101,6 +102,20 @@ class SubdirectoryReader:
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         return [path.removeprefix(self._prefix) for path in self._project.glob(self._prefix + pattern)]
+
+
+def parse_python(text: str) -> ast.Module | None:
+    """Returns the syntax tree of Python code, of which nothing is executed; None for what is no Python, or is nested
+    too deep. Warnings of the compiler, as of an invalid escape, are not printed: they are for the code's own author."""
+    import ast
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 def decode_text(content: bytes, path: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python.checkout_projects import PROJECTS, project_directories
-from envtool_python.decode import DecodedFiles, WrongFileError
+from envtool_python.decode import DecodedFiles, WrongFileError, parse_python
 from envtool_python.dependency_sources import DependencySources
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_layers import depth_of, pip_options
@@ -232,10 +232,9 @@ def _imported_modules(project: DecodedFiles) -> set[str]:
 
 def _test_files(project: DecodedFiles) -> Iterator[ast.Module]:
     for path in sorted({path for pattern in COLLECTED for path in project.glob(pattern)})[:_MAX_TEST_FILES]:
-        try:
-            yield ast.parse(project.read(path) or "")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # pytest reports it
-            continue
+        tree = parse_python(project.read(path) or "")
+        if tree is not None:  # else pytest reports it
+            yield tree
 
 
 def _imports(nodes: Iterable[ast.AST]) -> set[str]:
@@ -331,11 +330,8 @@ def _substitute_tox(line: str) -> str:
 
 def _nox_task(text: str) -> dict[str, api.Json] | None:
     """Returns the task and needs of nox's first test session; None without one, or if its calls are not all literal."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # nox reports it
-        return None
-    for node in tree.body:
+    tree = parse_python(text)
+    for node in tree.body if tree is not None else ():  # else nox reports it
         if isinstance(node, ast.FunctionDef) and _TESTS.fullmatch(node.name) and _is_session(node):
             return _session_task(node)
     return None

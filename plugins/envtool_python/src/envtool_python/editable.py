@@ -15,6 +15,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from envtool_python.decode import parse_python
 from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
@@ -156,11 +157,8 @@ def _version_is_plain(project: TreeReader, facts: ProjectMetadata, text: str, fi
 
 def _literal(text: str | None, name: str) -> bool:
     """Whether a module assigns a literal to a name: then setuptools and flit read it without an import."""
-    try:
-        statements = ast.parse(text or "").body
-    except (SyntaxError, ValueError):
-        return False
-    for statement in statements:
+    tree = parse_python(text or "")
+    for statement in tree.body if tree is not None else ():
         targets = (
             statement.targets if isinstance(statement, ast.Assign)
             else [statement.target] if isinstance(statement, ast.AnnAssign) else []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.api.toml_reader import read_toml
 from envtool_python import package_layout
-from envtool_python.decode import DecodedFiles, WrongFileError
+from envtool_python.decode import DecodedFiles, WrongFileError, parse_python
 from envtool_python.poetry import poetry_dependencies, poetry_groups, poetry_version, table
 from envtool_python.requirements import name_of, own_extras
 
@@ -238,9 +238,8 @@ def _text_lines(value: object) -> tuple[str, ...]:
 def _setup_arguments(setup: str | None) -> dict[str, Any]:
     """Returns the arguments of setup() that are literals, or names of literals. Of dictionaries and lists, the literal
     parts: an extra counts by its name even if its requirements are computed."""
-    try:
-        tree = ast.parse(setup or "")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parse_python(setup or "")
+    if tree is None:
         return {}
     values: dict[str, ast.expr] = {}
     for target, value in (

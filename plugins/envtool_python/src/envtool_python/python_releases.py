@@ -177,11 +177,15 @@ def archive_path(url: str, server: PythonServer) -> str:
     server."""
     if not re.match(r"https?://[^\s/@]+/", url):
         return ""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as https://[/
+        return ""
     behind = url.partition(_MARK)[2]
     if not behind and server.archives and url.startswith(f"{server.archives}/"):
         behind = url[len(server.archives) + 1 :]
     if not behind and not server.archives:
-        behind = urlsplit(url).path.rpartition("/")[2]
+        behind = parts.path.rpartition("/")[2]
     path = unquote(behind)
     is_archive = _PATH.fullmatch(path) and path.endswith(_FORMS) and "install_only" in path.rpartition("/")[2]
     return path if is_archive else ""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from envtool_python.decode import parse_python
 from envtool_python.requirements import name_of
 
 if TYPE_CHECKING:
@@ -184,11 +185,8 @@ def _setup_settings(texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for text in texts:
         if not any(key in text for key in _KEYS):
             continue
-        try:
-            nodes = [*ast.walk(ast.parse(text))]
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in nodes:
+        tree = parse_python(text)
+        for node in ast.walk(tree) if tree is not None else ():
             pairs = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
             for key, value in pairs:
                 if isinstance(key, ast.Constant) and key.value in _KEYS:

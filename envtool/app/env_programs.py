@@ -79,7 +79,7 @@ class ProjectPrograms(NamedTuple):
 
 def read_variables(request: CommandRequest, env: str, emit: Emit, cancel: Cancel) -> EnvVariables:
     """Returns the variables of an env; builds its stack if necessary. Raises as `env_stack.execute` does."""
-    with open_for_building(request, emit, cancel) as project:
+    with open_for_building(request, emit, cancel, only=env) as project:
         selected = find_env(project.spec, env)
         stack = build_stack(project, selected)
         beside = [service for service in used_services(selected) if service.name in selected.uses]

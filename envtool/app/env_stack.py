@@ -54,7 +54,7 @@ def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Schedul
 def missing_command_hint(request: CommandRequest, env: str, command: str) -> str:
     """The hint for a command that ended with status 127: the near name of a program, or how to get it. "" where the env
     has the command, or is not in the store any more: then the command itself ended so. Raises EnvtoolError."""
-    project = open_project(without_lock_check(request))
+    project = open_project(without_lock_check(request), only=env)
     selected = find_env(project.spec, env)
     states = assess_nodes(project.graph, project.context)
     known = [states[node_id].output for node_id in project.graph.stacks[selected.name]]
@@ -80,7 +80,7 @@ def execute(
     `describe` gets a line for each operation that makes the container."""
     if request.learn_network:
         learned_network.check_options(offline=request.offline)
-    with open_for_building(request, emit, cancel) as project, ExitStack() as exits:
+    with open_for_building(request, emit, cancel, only=env) as project, ExitStack() as exits:
         selected, context = with_options(find_env(project.spec, env), request.limits), project.context
         check_env_limits(selected, context.emit)
         if request.learn_network:

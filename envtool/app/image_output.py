@@ -28,7 +28,7 @@ from envtool.store.packing import Compression
 def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env; builds its stack if necessary. Raises as `env_stack.execute` does, and
     UnusablePluginError if a plugin could not be asked for its packages."""
-    with open_for_building(request, emit, cancel) as opened:
+    with open_for_building(request, emit, cancel, only=env) as opened:
         for fault in opened.kinds.faults:  # nobody would see that its packages are missing in the document
             raise fault
         selected = find_stack(opened.spec, env)
@@ -65,7 +65,7 @@ def export(
     from envtool.images import export, target
 
     destination = target.parse_target(path, form)
-    with open_for_building(request, emit, cancel) as opened:
+    with open_for_building(request, emit, cancel, only=env) as opened:
         selected = find_stack(opened.spec, env)
         _note_prepared_state(opened.spec, selected, emit)
         name = target.image_name(selected, tag, destination.form)
@@ -106,7 +106,7 @@ def push(
     from envtool.images import push
 
     destination = push.parse_destination(to)
-    with open_for_building(request, emit, cancel) as opened:
+    with open_for_building(request, emit, cancel, only=env) as opened:
         selected = find_stack(opened.spec, env)
         _note_prepared_state(opened.spec, selected, emit)
         stack = build_stack(opened, selected)

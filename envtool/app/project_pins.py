@@ -28,7 +28,7 @@ class ProjectPins:
     def pinned(self, env: str) -> tuple[LayerPins, ...]:
         """The base of an env and its layers, bottom first, with the pins that a run would use. Raises UsageError,
         SpecError, StoreError."""
-        project = open_project(self._request, parts=False)
+        project = open_project(self._request, parts=False, only=env)
         selected = find_env(project.spec, env)
         ids = project.graph.stacks[selected.name]
         states = assess_nodes(project.graph, project.context, assume=True)

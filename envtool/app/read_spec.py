@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envtool import plugins
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 def read(
-    request: CommandRequest, cancel: Cancel | None = None, *, needed: bool = False
+    request: CommandRequest, cancel: Cancel | None = None, *, needed: bool = False, only: str = ""
 ) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
     """The spec with the selected envs (and with `needed` those of the tasks that theirs need), the project's files, and
-    the plugins' kinds. Raises SpecError, UsageError."""
+    the plugins' kinds. `only` is the env, or `service:NAME`, that a verb is about: like `-e`, it leaves out the envs in
+    whose files of the project a plugin finds errors. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.exclude_checkout(root)
@@ -42,8 +43,9 @@ def read(
     kinds = plugins.used()
     known = ValidDocuments(fast_exec.store_directory(), path)
     spec, kinds = load_with_plugins(
-        files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known
-    )
+        files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known,
+        only=(only,) if only else request.envs, needed=needed,
+    )  # fmt: skip
     return select_envs(spec, request.envs, needed=needed), files, kinds
 
 
@@ -55,12 +57,16 @@ def load_with_plugins(
     registry: plugins.PluginRegistry,
     args: tuple[str, ...] = (),
     known: ValidDocuments | None = None,
+    only: Sequence[str] = (),
+    needed: bool = False,
 ) -> tuple[Spec, plugins.PluginRegistry]:
     """As `spec.load`, without the plugins whose schemas are wrong, and what the others offer. An error of the spec
     names the plugins that are left out: it may be about a name of theirs. Raises SpecError, UsageError."""
     while True:
         try:
-            return load_spec(project, file, root=root, registry=registry, args=args, known=known), registry
+            return load_spec(
+                project, file, root=root, registry=registry, args=args, known=known, only=only, needed=needed
+            ), registry
         except UnusablePluginError as fault:
             if not fault.owners or any(fault.owners == other.owners for other in registry.faults):
                 raise

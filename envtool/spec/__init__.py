@@ -8,10 +8,11 @@ envs           expands one env of the file into `Env`s, one for each point of it
 hints          finds the hint for a wrong key or value: an example, the right place, or the right name
 inherit        merges envs with what they inherit through `extends` and `defaults`
 limits         reads `limits:` of envs, tasks, services and layers, and `--limit`
-load           reads a spec with its included files and its `cache:`, checks it and expands its envs
+load           reads a spec with its included files, checks it and expands its envs
 matrix         expands a matrix into its points
 node           parses YAML text into YamlNodes, with limits on size and depth; Problems collects errors
 scalar_types   parses durations, sizes, paths and names
+own_problems   decides which errors in the project's own files stop a command
 plugin_keys    asks plugins what `language:` and their own keys add to an env
 render_service renders one service: its stack, and what the user wrote over what its kind stands for
 schema         builds the JSON Schema of a spec
@@ -24,6 +25,7 @@ service_values reads ports, checks, signals and prepare commands of a service, a
 task_needs     resolves the needs of tasks, and the names of the pipeline
 task_schema    the JSON Schemas of what is between tasks: outputs, needs, attempts, the pipeline
 tasks          reads the tasks of one env
+team_cache_key reads `cache:`
 template       renders Jinja2 templates in one scalar, within limits
 validate       checks a value against a schema, and words the errors
 yaml_errors    explains why a text is not YAML

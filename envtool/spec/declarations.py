@@ -74,6 +74,12 @@ class LoadContext:
     task_needs: list[WrittenNeed] = field(default_factory=list)  # of all tasks that are made
     has_language: bool = False  # some env has a language, whose layers are known only once the env is made
     reported_needs: set[int] = field(default_factory=set)  # ids of the nodes in `needs` with a reported unknown name
+    # the errors that plugins found in the project's files for one env or service, by its section and name
+    own_problems: dict[tuple[str, str], Problems] = field(default_factory=dict)
+
+    def problems_of(self, section: str, name: str) -> Problems:
+        """Returns the errors in the project's files that are of one env alone, or of one service."""
+        return self.own_problems.setdefault((section, name), Problems())
 
     def layer(self, node: YamlNode, name: str) -> str:
         """Returns the full name of the layer that `name` means in the file of `node`."""

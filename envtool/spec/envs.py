@@ -108,9 +108,10 @@ def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     own_variables = resolve_set_variables(work, fields.get("set"), fields.get("path"), scope)
     layers = _layers(work, point)
     added, above = _added_by_plugins(work, point, base, layers)
-    _check_names(work, point, layers, added)
     stack = _stack(work, point, added, layers, above)
-    _check_needs(work, point, stack)
+    if (point.section, point.name) not in work.own_problems:  # else layers are missing that others may need
+        _check_names(work, point, layers, added)
+        _check_needs(work, point, stack)
     workdir = _workdir(work, point)
     pass_node = fields.get("pass")
     tasks = make_tasks(work, fields, scope, point.args, point.directory)

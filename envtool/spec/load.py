@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import posixpath
-import re
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 from envtool import keys
 from envtool.errors import UsageError
 from envtool.lazy_dataclass import dataclass, field
-from envtool.model import Env, Spec, TeamCache
+from envtool.model import Env, Service, Spec, TeamCache
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types
 from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
 
 MAX_FILES = 200  # of one spec
 MAX_ENVS = 10_000  # all points of all matrices
-# A repository with its registry's host: a cache on Docker Hub has to say docker.io
-REPOSITORY = re.compile(
-    r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
-)
-# A line of an OpenSSH .pub file: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
-PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
 
 
 class KnownDocuments(Protocol):
@@ -61,11 +54,14 @@ def load(
     registry: PluginRegistry,
     args: Sequence[str] = (),
     known: KnownDocuments | None = None,
+    only: Sequence[str] = (),
+    needed: bool = False,
 ) -> Spec:
     """Returns the spec in `file` with all files that it includes. `file` is relative to the project, whose absolute
     path is `root`.
 
     `args` replace `{{ args }}`. A spec in `known` is not checked against the schema again: that takes most of the time.
+    `only` and `needed` say whose errors in the project's own files count (own_problems); without, those of all envs.
     Raises SpecError with all errors, in the order of the files, and UsageError if `file` does not exist.
     """
     problems = Problems()
@@ -91,7 +87,8 @@ def load(
     envs, pipeline = resolve_needs(work, envs, [loaded.node for loaded in files])
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
-    cache = _team_cache(files, problems)
+    cache = _read_team_cache(files, problems)
+    envs, services = _keep_sound(work, envs, services, only, needed=needed)
     problems.raise_any()
     if known is not None and digest and not is_known:
         known.add(digest)
@@ -119,6 +116,24 @@ def schema_digest(registry: PluginRegistry, values: Sequence[Json] = (), args: S
     kinds: dict[str, Json] = {name: {**kind.siblings, name: kind.schema} for name, kind in registry.layers.items()}
     services: dict[str, Json] = {name: {**kind.options, name: kind.schema} for name, kind in registry.services.items()}
     return keys.digest_if_json([schema(registry), languages, kinds, services, [*values], [*args]])
+
+
+def _keep_sound(
+    work: LoadContext, envs: Sequence[Env], services: tuple[Service, ...], only: Sequence[str], *, needed: bool
+) -> tuple[Sequence[Env], tuple[Service, ...]]:
+    if not work.own_problems:
+        return envs, services
+    from envtool.spec.own_problems import keep_sound  # most specs have no such error
+
+    return keep_sound(work, envs, services, only, needed=needed)
+
+
+def _read_team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
+    if not any("cache" in loaded.sections for loaded in files):
+        return None
+    from envtool.spec.team_cache_key import read_team_cache  # few specs have one
+
+    return read_team_cache([loaded.node for loaded in files], problems)
 
 
 def _output_patterns(files: Sequence[_LoadedFile], values: Sequence[Json], envs: Sequence[Env]) -> tuple[str, ...]:
@@ -157,40 +172,6 @@ def _checker(registry: PluginRegistry) -> SchemaChecker:
         if plugin_error is None:
             raise
         raise plugin_error from error
-
-
-def _team_cache(files: Sequence[_LoadedFile], problems: Problems) -> TeamCache | None:
-    """Returns the team cache of a spec, or None if it has none or the spec has errors. Only the first file may have the
-    key. Notes all errors."""
-    for included in files[1:]:
-        if "cache" in included.sections:
-            hint = f"it is of the whole project: write it in {files[0].node.source.file}"
-            problems.add(included.node.key("cache"), "`cache` in an included file", code="cache", hint=hint)
-    node = files[0].sections.get("cache")
-    registry = node.get("registry") if node is not None else None
-    if node is None or registry is None or not isinstance(registry.value, str):
-        return None
-    if not REPOSITORY.fullmatch(registry.value):
-        hint = "it is HOST[:PORT]/NAME, lower case, without https:// and without a tag"
-        problems.add(registry, f"`{registry.value}` is no repository of a registry", code="value", hint=hint)
-    trust = node.get("trust")
-    for key in trust.items() if trust is not None else ():
-        if isinstance(key.value, str) and key.value and not PUBLIC.fullmatch(key.value):
-            hint = "`envtool cache key` prints the line: ssh-ed25519 AAAA… (other sorts of keys are not known)"
-            if "PRIVATE" in key.value:
-                hint = "this is a private key: make another one, and keep it out of the project"
-            problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
-    values: dict[str, Any] = {name: to_plain(value) for name, value in node.mapping().items()}
-    if problems.noted:
-        return None
-    return TeamCache(
-        registry=values["registry"],
-        where=files[0].node.key("cache").where,
-        push=values.get("push", "never"),
-        results=values.get("results", False),
-        network=values.get("network", False),
-        trust=tuple(values.get("trust", ())),
-    )
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

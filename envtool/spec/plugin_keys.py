@@ -72,10 +72,11 @@ def added_by_keys(
         try:
             additions = plugin_calls.call_env_key(offer, draft, options[name], project)
         except SpecError as error:
-            work.problems.include(at.source.order, error.problems)
+            work.problems_of(section, env).include(at.source.order, error.problems)
             continue
         except UsageError as error:  # a file of the project that may not be read
-            work.problems.add(at, f"key `{name}`: {error.message}", code=error.code, hint=error.hint)
+            message = f"key `{name}`: {error.message}"
+            work.problems_of(section, env).add(at, message, code=error.code, hint=error.hint)
             continue
         for added in additions.layers:
             spec = make_added_layer(work, f"the key `{name}`", added, at, directory)
@@ -308,10 +309,11 @@ def _expand_draft(
     try:
         drafts = language.layers(draft, stack.project)
     except SpecError as error:
-        work.problems.include(at.source.order, error.problems)
+        work.problems_of(stack.section, stack.env).include(at.source.order, error.problems)
         return []
     except UsageError as error:  # a file of the project that may not be read
-        work.problems.add(at, f"language `{language.name}`: {error.message}", code=error.code, hint=error.hint)
+        message = f"language `{language.name}`: {error.message}"
+        work.problems_of(stack.section, stack.env).add(at, message, code=error.code, hint=error.hint)
         return []
     specs = [
         (added.after, make_added_layer(work, f"language `{language.name}`", added, at, stack.directory))

@@ -27,7 +27,7 @@ def select_envs(spec: Spec, patterns: Sequence[str], *, needed: bool = False) ->
         if not names:
             raise _unknown_env_error(spec, pattern)
         selected |= names
-    kept = _add_needed(spec, selected) if needed else selected
+    kept = add_needed(spec.envs, selected) if needed else selected
     envs = tuple(
         env if env.name in selected else replace(env, is_selected=False) for env in spec.envs if env.name in kept
     )
@@ -35,12 +35,12 @@ def select_envs(spec: Spec, patterns: Sequence[str], *, needed: bool = False) ->
     return replace(spec, envs=envs, services=tuple(service for service in spec.services if service.name in used))
 
 
-def _add_needed(spec: Spec, selected: set[str]) -> set[str]:
+def add_needed(envs: Sequence[Env], selected: set[str]) -> set[str]:
     """Returns the names of envs, with those that have a task which a task of theirs needs, directly or not."""
-    envs = {env.name: env for env in spec.envs}
+    by_name = {env.name: env for env in envs}
     names, pending = {*selected}, [*selected]
     while pending:
-        for task in envs[pending.pop()].tasks:
+        for task in by_name[pending.pop()].tasks:
             new = {env for env, _ in task.needs} - names
             names |= new
             pending += new

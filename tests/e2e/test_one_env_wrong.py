@@ -180,3 +180,16 @@ def test_all_secrets_are_asked_for_at_once(mixed):
     assert "your BB" in found["two"]
     assert "your BB" not in found["one"]
     assert "your AA" not in found["two"]
+
+
+def test_a_file_of_the_project_that_is_wrong_for_one_env_stops_no_command_about_another(place):
+    """Nothing says which Node.js `bad` has: the plan of `good` is whole all the same, long way and fast way."""
+    place.spec(f"{GOOD}{{toolchain: [node], tasks: {{test: 'true'}}}}\n")
+    for words in (["test", "-e", "good"], ["test", "-e", "good"], ["plan", "-e", "good"], ["lock", "-e", "good"],
+                  ["exec", "good", "--", "true"], ["exec", "good", "--", "true"], ["env", "good"]):  # fmt: skip
+        done = place.envtool(*words)
+        assert (done.status, "which node" in done.said) == (0, False), (words, done.said)
+    for words in (["test"], ["test", "-e", "bad"], ["plan"], ["exec", "bad", "--", "true"], ["ci"], ["lock"]):
+        done = place.envtool(*words)
+        assert done.status == 2, (words, done.said)
+        assert "nothing says which node" in done.err, (words, done.said)

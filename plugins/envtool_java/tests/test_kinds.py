@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from envtool_java import repository_layout, resolver, scripts
+from envtool_java import maven_versions, repository_layout, resolver, scripts
 from envtool_java.build_recorder import PATH, BuildRecorder, file_name
 from envtool_java.kinds import Maven, metadata_text, pinned_versions
 from envtool_java.repositories import MavenRepository
@@ -254,6 +254,154 @@ def test_repositories_are_asked_in_order_and_a_failure_is_no_absence(tmp_path):
 )
 def test_a_build_that_fails_says_why(tmp_path, site, said):
     testing.check_refused(Maven(), None, *said, site=Site(tmp_path, **site))
+
+
+MAVEN_3_9 = "org/apache/maven/apache-maven/3.9.11/apache-maven-3.9.11-bin.tar.gz"
+VERSIONS = "".join(
+    f"<version>{each}</version>" for each in ("3.8.8", "3.9.9", "3.9.11", "3.9.10", "4.0.0", "4.1.0-rc-1")
+)
+TOO_OLD = b"Detected Maven Version: 3.8.7 is not in the allowed range [3.9,).\n"
+
+
+class RefusingSite(Site):
+    """A site whose build refuses the Maven of the stack, and takes that beside the recorder's socket."""
+
+    def answer(self, command):
+        completed = super().answer(command)
+        if command.argv[2] == scripts.INSPECT:
+            return completed
+        maven = Path(self.binds[0].source, "maven.tar.gz")
+        self.mavens = [*getattr(self, "mavens", []), maven.read_bytes() if maven.exists() else b""]
+        return completed if self.mavens[-1] else testing.completed(status=1, stderr=TOO_OLD)
+
+
+def refusing_site(tmp_path, *asked):
+    urls = {f"{CENTRAL}/{path}": body for path, body in BODIES.items()}
+    urls |= {f"{CENTRAL}/{maven_versions.METADATA}": VERSIONS.encode(), f"{CENTRAL}/{MAVEN_3_9}": b"maven"}
+    return RefusingSite(tmp_path, asked, urls=urls)
+
+
+def test_a_project_that_wants_a_newer_maven_gets_that_of_the_repository(tmp_path):
+    site = refusing_site(tmp_path, JAR)
+    pins = testing.check_kind(Maven(), {}, site=site)
+    assert site.mavens[:2] == [b"", b"maven"]
+    assert (pins["maven"], pins["distribution"]) == ("3.8.7", "3.9.11")
+    assert [item["path"] for item in pins["files"]] == [JAR, MAVEN_3_9]
+    assert not pins["metadata"], "which versions of Maven there are is no question of the build"
+    request = testing.request(None)
+    assert Maven().summary(request, pins) == "2 files, Maven 3.9.11"
+    assert Maven().variables(request, pins)["PATH"] == "/opt/maven/distribution/bin"
+    unpack, call = Maven().build(request, pins).steps
+    assert (unpack.name, unpack.target, unpack.strip) == (file_name(MAVEN_3_9), "/opt/maven/distribution", 1)
+    assert call.arguments[1] == [[file_name(JAR), JAR]], "it is no artifact of the build"
+    assert any("wants Maven [3.9,), and this env has 3.8.7" in note for note in site.notes)
+
+
+def test_a_pinned_maven_stays(tmp_path):
+    earlier = {"files": [], "metadata": [], "distribution": "3.9.9"}
+    site = refusing_site(tmp_path)
+    site.urls[f"{CENTRAL}/{MAVEN_3_9.replace('3.9.11', '3.9.9')}"] = b"older"
+    pins = Maven().resolve(replace(testing.request(None), keep=earlier), site)
+    assert pins["distribution"] == "3.9.9"
+
+
+def test_a_maven_that_cannot_be_had_is_said(tmp_path):
+    site = refusing_site(tmp_path)
+    del site.urls[f"{CENTRAL}/{MAVEN_3_9}"]
+    testing.check_refused(Maven(), None, "lists Maven 3.9.11 and does not have it", site=site)
+    site.urls[f"{CENTRAL}/{maven_versions.METADATA}"] = b"<version>3.6.3</version>"
+    testing.check_refused(Maven(), None, "Detected Maven Version: 3.8.7", site=site)
+
+
+def test_a_lock_whose_maven_is_not_among_its_files_is_refused():
+    pins = {"maven": "3.8.7", "java": "17", "files": [], "metadata": [], "distribution": "3.9.11"}
+    with pytest.raises(api.ResolveError, match=r"Maven 3\.9\.11 is not among the files"):
+        Maven().build(testing.request(None), pins)
+
+
+@pytest.mark.parametrize("version", ["../3.9", "3", "3.9-rc-1", "3.9.11/x", 3])
+def test_a_maven_of_a_lock_that_leads_elsewhere_does_not_fit(version):
+    pins = {"maven": "3.8.7", "java": "17", "files": [], "metadata": [], "distribution": version}
+    assert api.shapes.fault(pins, Maven.pins)
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted"),
+    [
+        ("x\nDetected Maven Version: 3.8.7 is not in the allowed range [3.9,).\n", "[3.9,)"),
+        ("Detected Maven Version: 3.8.7 which is not in the allowed range (,3.5],[3.9,4).", "(,3.5],[3.9,4)"),
+        ("The plugin org.x:y-maven-plugin:4.0 requires Maven version 3.9.6", "[3.9.6,)"),
+        ("Unable to build project '/project/pom.xml; it requires Maven version 3.9", "[3.9,)"),
+        ("Detected JDK Version: 17.0.15 is not in the allowed range [21,).", ""),
+        ("Detected Maven Version: 3.8.7 is not in the allowed range [" + "(" * 100_000, ""),
+        ("Unable to build project " * 10_000, ""),
+    ],
+)
+def test_which_maven_a_build_wants(output, wanted):
+    assert maven_versions.wanted_range(output) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fitting"),
+    [
+        ("[3.9,)", {"3.9", "3.9.0", "3.9.11", "4.0.0"}),
+        ("(3.9,4)", {"3.9.11"}),
+        ("[3.9]", {"3.9", "3.9.0"}),
+        ("(,3.6],[3.9.11,4.0]", {"3.5", "3.9.11", "4.0.0"}),
+        ("(,)", {"3.5", "3.9", "3.9.0", "3.9.11", "4.0.0"}),
+        ("[]", set()),
+        ("3.9", set()),
+    ],
+)
+def test_ranges_of_maven(wanted, fitting):
+    versions = ("3.5", "3.9", "3.9.0", "3.9.11", "4.0.0")
+    assert {version for version in versions if maven_versions.in_range(version, wanted)} == fitting
+
+
+@pytest.mark.parametrize(
+    ("wanted", "here", "earlier", "version"),
+    [
+        ("[3.9,)", "3.8.7", "", "3.9.11"),
+        ("[3.9,)", "3.8.7", "3.9.9", "3.9.9"),
+        ("[3.9.11,)", "3.8.7", "3.9.9", "3.9.11"),
+        ("[4,)", "3.8.7", "", "4.0.0"),
+        ("[5,)", "3.8.7", "", ""),
+    ],
+)
+def test_which_maven_a_build_gets(wanted, here, earlier, version):
+    assert maven_versions.choose_version(VERSIONS, wanted, here, earlier) == version
+
+
+class LateSite(Site):
+    """A site whose `mvn install` fails after the tests, or before."""
+
+    def __init__(self, top, output, asked):
+        super().__init__(top, asked)
+        self.output = output
+
+    def answer(self, command):
+        completed = super().answer(command)
+        if command.argv[-1] == "install":
+            return testing.completed(status=1, stderr=self.output)
+        return completed
+
+
+@pytest.mark.parametrize("surefire", ["maven-surefire-plugin:3.0.0-M7:test", "surefire:3.5.4:test"])
+def test_a_build_that_fails_after_the_tests_is_recorded_up_to_them(tmp_path, surefire):
+    output = f"[INFO] --- {surefire} (default-test) @ x ---\n[ERROR] no key to sign with\n".encode()
+    site = LateSite(tmp_path, output, [JAR])
+    pins = Maven().resolve(testing.request(None), site)
+    assert [item["path"] for item in pins["files"]] == [JAR]
+    assert [command.argv[-1] for command in site.ran[1:]] == ["install", "test"]
+    assert any("`mvn install` fails after the tests (no key to sign with)" in note for note in site.notes)
+    asked_for = LateSite(tmp_path, output, [JAR])
+    testing.check_refused(Maven(), {"record": ["install"]}, "no key to sign with", site=asked_for)
+
+
+def test_a_build_that_fails_before_the_tests_fails(tmp_path):
+    site = LateSite(tmp_path, b"[ERROR] COMPILATION ERROR\n", [JAR])
+    testing.check_refused(Maven(), None, "COMPILATION ERROR", site=site)
+    assert [command.argv[-1] for command in site.ran[1:]] == ["install"]
 
 
 def test_a_repository_that_does_not_answer_is_the_reason(tmp_path):

@@ -117,8 +117,10 @@ class BuildRecorder:
         raise error
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """Serves while the block lasts. Yields the directory on this machine that has the socket `recorder`."""
+    def serve(self, maven: str = "") -> Iterator[str]:
+        """Serves while the block lasts. Yields the directory on this machine that has the socket `recorder`, and a copy
+        of the archive `maven` (a path on this machine) as `maven.tar.gz`: the container's user may not read the
+        original."""
         directory = tempfile.mkdtemp(prefix="envtool-maven-")
         server = _Server(os.path.join(directory, "recorder"), self)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -126,6 +128,10 @@ class BuildRecorder:
             # The root of a container may be another user of this machine. The token keeps all others out.
             os.chmod(directory, 0o711)
             os.chmod(os.path.join(directory, "recorder"), 0o666)
+            if maven:
+                copy = os.path.join(directory, "maven.tar.gz")
+                shutil.copyfile(maven, copy)
+                os.chmod(copy, 0o644)
             thread.start()
             yield directory
         finally:

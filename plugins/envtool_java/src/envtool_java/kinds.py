@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from envtool.api.toolchains import ToolchainSource
 
 REPOSITORY = "/opt/maven/repository"
+DISTRIBUTION = "/opt/maven/distribution"  # a Maven of the repositories, where the project wants another than the env's
 SKIPPED = ("target", ".git", "node_modules", ".envtool", "build", ".idea")
 _WORDS: dict[str, api.Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 OPTIONS: dict[str, api.Json] = {
@@ -55,7 +56,14 @@ PINS = api.shapes.record(
             )
         ),
         "metadata": api.shapes.rows(api.shapes.PATH),
-    }
+    },
+    {
+        "distribution": {
+            "type": "string",
+            "pattern": r"^\d{1,4}(?:\.\d{1,4}){1,3}$",
+            "errorMessage": "a version of Maven, as in 3.9.11",
+        },
+    },
 )
 
 
@@ -150,21 +158,34 @@ class Maven(api.Kind):
         return located
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """Returns which versions Maven may look up; the core adds paths and hashes of the files to every key."""
+        """Returns which versions Maven may look up, and its own if it is a file; the core adds paths and hashes of the
+        files to every key."""
         assert isinstance(pins, dict)
-        return {"metadata": pins["metadata"], "repository": REPOSITORY}
+        material: dict[str, api.Json] = {"metadata": pins["metadata"], "repository": REPOSITORY}
+        version = _distribution(pins)
+        return material | ({"distribution": [version, DISTRIBUTION]} if version else {})
 
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str | None]:
-        """Maven takes this repository, and (from 3.9 on) asks for nothing else."""
-        return {"MAVEN_OPTS": f"-Dmaven.repo.local={REPOSITORY}", "MAVEN_ARGS": "--offline"}
+        """Maven takes this repository, and (from 3.9 on) asks for nothing else. A Maven of the repository is the first
+        `mvn`."""
+        variables = {"MAVEN_OPTS": f"-Dmaven.repo.local={REPOSITORY}", "MAVEN_ARGS": "--offline"}
+        return variables | ({"PATH": f"{DISTRIBUTION}/bin"} if _distribution(pins) else {})
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
         """Lays the files out as a local repository."""
         from envtool_java import repository_layout
         from envtool_java.build_recorder import file_name
+        from envtool_java.maven_versions import distribution_path
 
         assert isinstance(pins, dict)
-        rows: list[api.Json] = [[file_name(item["path"]), item["path"]] for item in _files(pins)]
+        version = _distribution(pins)
+        distribution = distribution_path(version) if version else ""
+        rows: list[api.Json] = [
+            [file_name(item["path"]), item["path"]] for item in _files(pins) if item["path"] != distribution
+        ]
+        if distribution and len(rows) == len(_files(pins)):
+            message = f"Maven {version} is not among the files that are pinned"
+            raise api.ResolveError(message, code="maven-pins", hint="`envtool lock --upgrade` pins them anew")
         directories: Any = pins["metadata"]
         metadata: list[api.Json] = [
             [directory, metadata_text(directory, versions)]
@@ -172,12 +193,13 @@ class Maven(api.Kind):
             if (versions := pinned_versions(directory, [item["path"] for item in _files(pins)]))
         ]
         call = api.Call(function=repository_layout.lay_out_repository, arguments=(api.BLOBS, rows, metadata))
-        return api.Recipe(steps=(call,), phase="installing")
+        maven = (api.Unpack(name=file_name(distribution), target=DISTRIBUTION, strip=1),) if distribution else ()
+        return api.Recipe(steps=(*maven, call), phase="installing")
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `214 files`."""
-        number = len(_files(pins))
-        return f"{number} file{'' if number == 1 else 's'}"
+        """As in `214 files`, `214 files, Maven 3.9.11`."""
+        number, version = len(_files(pins)), _distribution(pins)
+        return f"{number} file{'' if number == 1 else 's'}{f', Maven {version}' if version else ''}"
 
 
 class JavaLanguage(api.Language):
@@ -230,6 +252,11 @@ def _poms(options: Mapping[str, Any]) -> list[str]:
 def _files(pins: api.Json) -> list[dict[str, Any]]:
     assert isinstance(pins, dict)
     return pins["files"]  # type: ignore[return-value]
+
+
+def _distribution(pins: api.Json) -> str:
+    """Returns the version of the Maven among the files, or "" if the env's own builds."""
+    return str(pins.get("distribution", "")) if isinstance(pins, dict) else ""
 
 
 # ---- the toolchain ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Pins are JSON:
 
     {"maven", "java": versions of the stack below,
+     "distribution": the version of the Maven that is among the files, where the project wants another; else left out,
      "files": [{"path" (in a repository), "sha256", "size"}],
      "metadata": [directories of artifacts whose versions Maven looked up]}
 
@@ -34,33 +35,87 @@ FLAGS = (
     "-Dsurefire.failIfNoSpecifiedTests=false",
     "-Dit.failIfNoSpecifiedTests=false",
     "-Dfailsafe.failIfNoSpecifiedTests=false",
+    "-Dgpg.skip=true",  # who releases signs in `verify`; the plugin is recorded, and nobody's key is here
 )
 
 
 def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], root: str) -> dict[str, api.Json]:
-    """Returns the pins. `root` is the directory of pom.xml below the sources. Raises ResolveError, FetchError."""
+    """Returns the pins. `root` is the directory of pom.xml below the sources. Raises ResolveError, FetchError.
+
+    If the build refuses the Maven of the stack for its version, the repository's newest that it accepts takes its
+    place. If `mvn install` fails only after the tests (a plugin wants the network, or a key), what `mvn test` asks for
+    is recorded: a task that goes further fails as this build did."""
+    from envtool_java import maven_versions
+
     maven, java, central = inspect_stack(site)
     repositories = find_repositories(request, central, site)
     known = _known_files(request.keep)
-    recorder = BuildRecorder(site, repositories, known)
     goals = [str(goal) for goal in options.get("record", ["install"])]
     flags = [*FLAGS, *(NO_TEST if not options.get("run_tests") else ()), *map(str, options.get("arguments", []))]
+    words = (str(options.get("source", api.PROJECT)), root, *flags, *goals)
     site.note(f"Maven builds the project, to record what `mvn {' '.join(goals)}` asks for")
-    with recorder.serve() as directory:
-        completed = _run(
+    recorder = BuildRecorder(site, repositories, known)
+    completed = _record(site, recorder, words, "")
+    distribution = ""
+    if completed.status and (wanted := maven_versions.wanted_range(completed.stderr.decode(errors="replace"))):
+        earlier = str(request.keep.get("distribution", "")) if isinstance(request.keep, dict) else ""
+        distribution = _find_distribution(recorder, wanted, maven, earlier)
+        if distribution:
+            site.note(f"the project wants Maven {wanted}, and this env has {maven}: the repository's {distribution}")
+            recorder = BuildRecorder(site, repositories, {**known, **recorder.files})
+            completed = _record(site, recorder, words, distribution)
+    files = dict(recorder.files)
+    if completed.status and "record" not in options and _is_tested(completed) and not recorder.errors:
+        reason = last_words(completed.stderr.decode(errors="replace"))
+        site.note(f"`mvn install` fails after the tests ({reason}): what `mvn test` asks for is recorded")
+        recorder = BuildRecorder(site, repositories, {**known, **files})
+        completed = _record(site, recorder, (*words[: -len(goals)], "test"), distribution)
+        files |= recorder.files
+    if completed.status:
+        raise _build_error(completed, recorder, repositories)
+    rows: list[api.Json] = [
+        {"path": path, "sha256": sha256, "size": size} for path, (sha256, size) in sorted(files.items())
+    ]
+    site.note(f"{len(rows)} files")
+    directories = sorted(posixpath.dirname(path) for path in recorder.metadata)
+    pins: dict[str, api.Json] = {"maven": maven, "java": java, "files": rows, "metadata": [*directories]}
+    return pins | ({"distribution": distribution} if distribution else {})
+
+
+def _is_tested(completed: api.Completed) -> bool:
+    """Whether the build came to its tests, by what Maven prints before each goal (3.8, then 3.9)."""
+    output = completed.stderr.decode(errors="replace")
+    return re.search(r"--- (?:maven-surefire-plugin|surefire):[\w.-]{1,60}:test ", output) is not None
+
+
+def _find_distribution(recorder: BuildRecorder, wanted: str, here: str, earlier: str) -> str:
+    """Returns the version of a Maven of the repositories that the build accepts, or "". Raises FetchError."""
+    from envtool_java import maven_versions
+
+    found = recorder.find(maven_versions.METADATA)
+    text = found[1] if found else b""
+    assert isinstance(text, bytes)
+    return maven_versions.choose_version(text.decode(errors="replace"), wanted, here, earlier)
+
+
+def _record(site: api.Site, recorder: BuildRecorder, words: Sequence[str], distribution: str) -> api.Completed:
+    """Runs the project's build through a recorder, by the Maven of the stack or by that version of the repositories.
+    Raises ResolveError, FetchError."""
+    from envtool_java.maven_versions import distribution_path
+
+    archive = ""
+    if distribution:
+        found = recorder.find(distribution_path(distribution))
+        if found is None:
+            raise api.ResolveError(f"the repository lists Maven {distribution} and does not have it", code="maven")
+        archive = str(found[1])
+    with recorder.serve(archive) as directory:
+        return _run(
             site,
-            (str(options.get("source", api.PROJECT)), root, *flags, *goals),
+            words,
             env={"ENVTOOL_TOKEN": recorder.token, "ENVTOOL_BRIDGE": scripts.BRIDGE},
             binds=[api.Bind(source=directory, target=scripts.SOCKET_DIRECTORY)],
         )
-    if completed.status:
-        raise _build_error(completed, recorder, repositories)
-    files: list[api.Json] = [
-        {"path": path, "sha256": sha256, "size": size} for path, (sha256, size) in sorted(recorder.files.items())
-    ]
-    site.note(f"{len(files)} files")
-    directories = sorted(posixpath.dirname(path) for path in recorder.metadata)
-    return {"maven": maven, "java": java, "files": files, "metadata": [*directories]}
 
 
 def inspect_stack(site: api.Site) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ NO_MAVEN, NO_JAVA = 97, 98
 WORK = "/tmp/envtool-maven"
 SOCKET_DIRECTORY = "/run/envtool/maven"  # where the recorder's directory is mounted
 SOCKET = f"{SOCKET_DIRECTORY}/recorder"
+DISTRIBUTION = f"{SOCKET_DIRECTORY}/maven.tar.gz"  # if it is there, the Maven in it builds
 
 _FIND = f"""\
 command -v java >/dev/null 2>&1 || exit {NO_JAVA}
@@ -118,6 +119,10 @@ RECORD = (
     "set -u\n"
     + _FIND
     + f"""\
+if [ -e {DISTRIBUTION} ]; then
+    mkdir {WORK}/maven && tar -xzf {DISTRIBUTION} -C {WORK}/maven --strip-components=1 || exit 1
+    PATH="{WORK}/maven/bin:$PATH"
+fi
 sources=$1; directory=$2; shift 2
 mkdir {WORK}/project && cp -R "$sources/." {WORK}/project && cd "{WORK}/project/$directory" || exit 1
 printf '%s' "$ENVTOOL_BRIDGE" > {WORK}/Bridge.java

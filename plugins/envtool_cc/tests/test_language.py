@@ -229,6 +229,42 @@ def test_a_hostile_file_takes_little_time(system, text):
     assert time.process_time() - began < 2
 
 
+GTEST = "project(googletest)\nif(HAS_ABSL)\n  if(X)\n  endif()\n  find_package(absl REQUIRED)\nendif()\n"
+OBSCURE = "find_package(Obscure REQUIRED)\n"
+
+
+@pytest.mark.parametrize(
+    ("below", "top", "unknown"),
+    [
+        # yaml-cpp: a copy of googletest, whose requirements are conditional
+        ({"test/googletest-1.16.0/CMakeLists.txt": GTEST}, "add_subdirectory(test/googletest-1.16.0 g)", ()),
+        ({"test/gt/CMakeLists.txt": GTEST + OBSCURE}, 'add_subdirectory("${D}/test/gt")', ("Obscure",)),
+        (
+            {"test/gt/CMakeLists.txt": GTEST, "test/gt/src/CMakeLists.txt": OBSCURE},
+            "add_subdirectory(test/gt)",
+            ("Obscure",),
+        ),
+        # fmt: a test that builds another project against the installed one
+        ({"test/find/CMakeLists.txt": f"project(find-test)\n{OBSCURE}"}, "", ()),
+        ({"test/find/CMakeLists.txt": f"project(x)\n{OBSCURE}add_subdirectory(find)"}, "# add_subdirectory(find)", ()),
+        ({"lib/CMakeLists.txt": f"project(lib)\n{OBSCURE}"}, "add_subdirectory( lib )", ("Obscure",)),
+        ({"lib/CMakeLists.txt": f"if(X)\n{OBSCURE}endif()"}, "", ("Obscure",)),  # no project of its own
+        ({}, f"if(X)\n{OBSCURE}endif()", ("Obscure",)),
+        ({"lib/CMakeLists.txt": "project(lib)\nif(\nif(" + OBSCURE}, "add_subdirectory(lib)", ()),
+    ],
+)
+def test_what_another_project_below_requires(below, top, unknown):
+    assert unknown_requirements("cmake", {"CMakeLists.txt": f"project(top)\n{top}\n", **below}) == unknown
+
+
+def test_many_hostile_projects_below_take_little_time():
+    text = "project(x)\n" + "add_subdirectory(" * 2_000 + "if(" * 2_000 + "add_subdirectory(a/b/c)" * 1_000
+    texts = {"CMakeLists.txt": text} | {f"{'d/' * (number % 40)}{number}/CMakeLists.txt": text for number in range(200)}
+    began = time.process_time()
+    unknown_requirements("cmake", texts)
+    assert time.process_time() - began < 10
+
+
 def test_a_file_that_is_no_text_is_left_out():
     class Project(testing.MemoryProject):
         def read(self, path):

@@ -3,8 +3,10 @@ executed. Pure; each expression needs no second try, so that a hostile file cost
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from envtool import api
 from envtool_cc.debian_packages import CMAKE_PACKAGES, MACROS, MODULES, PROGRAMS
@@ -31,6 +33,10 @@ SKIPPED = re.compile(r"(?:^|/)(?:\.git|build|node_modules|third_party|vendor|sub
 
 _CMAKE_COMMENT = re.compile(r"#\[\[.*?\]\]|#[^\n]*", re.DOTALL)
 _FIND_PACKAGE = re.compile(r"\bfind_package\s*\(\s*([\w.+-]{1,100})([^()]*)\)", re.IGNORECASE)
+_CMAKE_PROJECT = re.compile(r"^[ \t]*project[ \t]*\(", re.MULTILINE | re.IGNORECASE)
+_CMAKE_SUBDIRECTORY = re.compile(r"\badd_subdirectory\s*\(([^()]{0,500})\)", re.IGNORECASE)
+_PATH_PART = re.compile(r"[^\s/\"]{1,200}")
+_CMAKE_IF = re.compile(r"\b(if|endif)\s*\(", re.IGNORECASE)
 _PKG_CHECK = re.compile(r"\bpkg_(?:check|search)_modules?\s*\(([^()]*)\)", re.IGNORECASE)
 _PKG_WORDS = {"REQUIRED", "QUIET", "NO_CMAKE_PATH", "NO_CMAKE_ENVIRONMENT_PATH", "IMPORTED_TARGET", "GLOBAL"}
 _MESON_COMMENT = re.compile(r"#[^\n]*")
@@ -85,9 +91,55 @@ def needed_packages(system: str, texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def unknown_requirements(system: str, texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns the names, sorted, of what the build files require and the table does not know."""
-    pairs = {pair for text in texts.values() for pair in READERS[system](text)}
+    """Returns the names, sorted, of what the build files require and the table does not know. What another project
+    below (a copy of googletest, a test of the installed package) requires counts only if it is part of the build, and
+    under no condition."""
+    counted = _without_projects_below(texts) if system == "cmake" else texts
+    pairs = {pair for text in counted.values() for pair in READERS[system](text)}
     return tuple(sorted(name for name, package in pairs if not package and name not in WITH_THE_COMPILER))
+
+
+def _without_projects_below(texts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the build files of CMake (path -> text) that decide what the build needs: none of a project in a
+    directory below that no `add_subdirectory` names; of one that is named, what is outside of `if`."""
+    top = min((path for path in texts if posixpath.basename(path) == "CMakeLists.txt"), key=len, default="")
+    projects = {
+        posixpath.dirname(path)
+        for path, text in texts.items()
+        if path != top and posixpath.basename(path) == "CMakeLists.txt" and _CMAKE_PROJECT.search(text)
+    }
+    # what add_subdirectory names, with the project below that the build file is of
+    named: dict[str, set[str]] = {}
+    for path, text in texts.items():
+        words = " ".join(_CMAKE_SUBDIRECTORY.findall(_CMAKE_COMMENT.sub(" ", text)))
+        directory = _outermost(path, projects)
+        for name in {*_PATH_PART.findall(words)}:
+            named.setdefault(name, set()).add(directory)
+    counted: dict[str, str] = {}
+    for path, text in texts.items():
+        directory = _outermost(path, projects)
+        if not directory:
+            counted[path] = text
+        elif named.get(posixpath.basename(directory), set()) - {directory}:
+            counted[path] = _outside_of_if(_CMAKE_COMMENT.sub(" ", text))
+    return counted
+
+
+def _outermost(path: str, projects: AbstractSet[str]) -> str:
+    """Returns the outermost of the directories that a path is in, or ""."""
+    parts = path.split("/")[:-1]
+    return next((top for end in range(1, len(parts) + 1) if (top := "/".join(parts[:end])) in projects), "")
+
+
+def _outside_of_if(text: str) -> str:
+    kept: list[str] = []
+    depth = position = 0
+    for match in _CMAKE_IF.finditer(text):
+        if not depth:
+            kept.append(text[position : match.start()])
+        depth = max(0, depth + (1 if match[1].lower() == "if" else -1))
+        position = match.end()
+    return " ".join([*kept, "" if depth else text[position:]])
 
 
 def cmake_requirements(text: str) -> Iterator[tuple[str, str]]:

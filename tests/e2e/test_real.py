@@ -20,6 +20,7 @@ PASSED = {
     "go-yaml": (r"OK: (\d+) passed", 45),
     "commons-codec": (r"Tests run: (\d+)", 1100),
     "commons-csv": (r"Tests run: (\d+)", 400),
+    "jsoup": (r"Tests run: (\d+)", 1000),
     "libyaml": (r"# PASS: +(\d+)", 2),
     "npm": (r"# pass\s+(\d+)", 700),
     "psycopg": (r"Ran (\d+) tests", 740),

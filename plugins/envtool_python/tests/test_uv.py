@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from envtool_python import uv_resolver, with_uv
+from envtool_python import inside, uv_resolver, with_uv
+from envtool_python.declared_builds import declared_requirements
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.pip_config import PipConfig, config_for_options
 from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
@@ -218,11 +221,12 @@ class Site:
 
     arch = "x86_64"
 
-    def __init__(self, *answers, status=0):
+    def __init__(self, *answers, status=0, **files):
         self.answers = [*answers]
         self.status = status
         self.ran = []
         self.held = {}
+        self.files = files
 
     def fetch(self, fetches):
         return [f"/store/{fetch.sha256}" for fetch in fetches]
@@ -234,7 +238,10 @@ class Site:
         assert "@" not in url
 
     def open(self, path, *, limit=0):
-        raise api.ResolveError(path, code="no-file")
+        name, dot, end = path.partition(".")
+        if name not in self.files or dot + end != ".toml":
+            raise api.ResolveError(path, code="no-file")
+        return io.BytesIO(self.files[name].encode())
 
     def tags(self, directory=""):
         return ()
@@ -276,7 +283,14 @@ def request(options, **more):
 def answer(*texts, **more):
     pip = package("pip", "pip-26-py3-none-any.whl", version="26").replace("a" * 64, "b" * 64)
     said = [[name, "1", name, "1", ""] for name in ("a", "c")]
-    return {"info": INFO, "calls": [*texts], "pip": pip, "said": [*said, ["pip", "26", "pip", "26", ">=3.9"]], **more}
+    return {
+        "info": INFO,
+        "calls": [*texts],
+        "pip": pip,
+        "build": "",
+        "said": [*said, ["pip", "26", "pip", "26", ">=3.9"]],
+        **more,
+    }
 
 
 def test_the_lock_says_that_uv_chose(tmp_path):
@@ -351,6 +365,79 @@ def test_a_second_layer_of_a_run_asks_for_no_pip(tmp_path):
     Pip().resolve(request(["c"]), site)
     asked = [document["pips"] for _, _, document, _ in site.ran]
     assert asked == [{}, {"3.11": "/run/envtool/python/files/pip-26-py3-none-any.whl"}]
+
+
+# ---- the build of the project, resolved with the requirements ---------------------------------------------------------
+
+FLIT = """\
+[build-system]
+requires = ["c>=1"]
+build-backend = "flit_core.buildapi"
+[project]
+name = "ours"
+version = "1"
+description = "ours"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "declared"),
+    [
+        (FLIT, ("c>=1",)),
+        (FLIT.replace('version = "1"\n', ""), ()),
+        (FLIT.replace('description = "ours"\n', ""), ()),
+        (FLIT + 'dynamic = ["readme"]\n', ()),
+        (FLIT.replace("flit_core.buildapi", "poetry.core.masonry.api"), ("c>=1",)),
+        (FLIT.replace("flit_core.buildapi", "uv_build"), ("c>=1",)),
+        (FLIT.replace("flit_core.buildapi", "hatchling.build"), ()),
+        (FLIT.replace("[project]", 'backend-path = ["."]\n[project]').replace("flit_core.buildapi", "uv_build"), ()),
+        (FLIT.partition("[project]")[2], ()),
+    ],
+)
+def test_only_builds_that_declare_all_are_resolved_early(tmp_path, text, declared):
+    assert declared_requirements(text) == declared
+    (tmp_path / "pyproject.toml").write_text(text)
+    system = inside.build_system(str(tmp_path))
+    assert (with_uv.declares_all(str(tmp_path), system) and tuple(system["requires"])) == (declared or False)
+
+
+@pytest.mark.parametrize("text", ["[", "build-system = 1\n", "project = 1\n" + FLIT.partition("[project]")[0], ""])
+def test_files_that_are_wrong_declare_nothing(text):
+    assert declared_requirements(text) == ()
+
+
+def layers_of_project(site, requirements, monkeypatch):
+    """Resolves the requirements, then the project on them; returns the pins of the project."""
+    Pip().resolve(request(requirements), site)
+    facts = SimpleNamespace(install="editable", version_file="", version_patterns=(), tools={})
+    monkeypatch.setattr("envtool_python.pip_calls.installable_project", lambda *_: facts)
+    monkeypatch.setattr("envtool_python.versions.pretend_version_variables", lambda *_: {})
+    return PythonProject().resolve(request({"install": "editable"}), site)
+
+
+def test_the_project_asks_nothing_that_its_requirements_have_answered(monkeypatch):
+    early = answer(
+        package("a", "a-1-py3-none-any.whl"), build=package("c", "c-1-py3-none-any.whl").replace("a" * 64, "c" * 64)
+    )
+    site = Site(early, pyproject=FLIT)
+    pins = layers_of_project(site, {"packages": ["a"]}, monkeypatch)
+    assert site.ran[0][2]["build"] == ["c>=1"]
+    assert [(script, mode) for script, mode, *_ in site.ran] == [("with_uv.py", "resolve"), ("inside.py", "info")]
+    alone = Site(answer(needs=[early["build"]]), pyproject=FLIT)
+    assert pins == PythonProject().resolve(request({"install": "editable"}), alone), "the same as without them"
+
+
+@pytest.mark.parametrize("failure", ["uv", "metadata", "python"])
+def test_the_project_asks_itself_where_that_did_not_answer(monkeypatch, failure):
+    build = package("c", "c-1-py3-none-any.whl").replace("a" * 64, "c" * 64)
+    wrong = package("other", "other-1-py3-none-any.whl")
+    early = answer(package("a", "a-1-py3-none-any.whl"), build={"uv": "", "metadata": wrong, "python": build}[failure])
+    if failure == "python":
+        early["info"] = {**INFO, "abi": "cpython-311-another"}
+    site = Site(early, answer(needs=[build]), pyproject=FLIT)
+    pins = layers_of_project(site, {"packages": ["a"]}, monkeypatch)
+    assert [file["name"] for file in pins["files"]] == ["uv", "pip", "c"]
+    assert site.ran[-1][:2] == ("with_uv.py", "needs")
 
 
 def test_pins_of_a_lock_name_files_that_they_have():

@@ -7,6 +7,7 @@ calls                   Runs in containers: several calls of pip for one environ
 checkout_projects       The projects of a checkout by their names
 compiling               Runs in containers: compiles .py files of installed distributions
 decode                  Bytes of a project's files -> text
+declared_builds         What a build needs, where pyproject.toml says all of it
 dependency_sources      Sources that a project names for its requirements, beside the index
 detect                  What `envtool init` writes for a Python project
 editable                Which files of a project an editable install depends on

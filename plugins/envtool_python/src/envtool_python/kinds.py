@@ -219,6 +219,8 @@ class Pip(_VenvKind):
 
         options = _as_mapping(request.options)
         resolver.places = pip_request.places
+        if isinstance(request.options, dict):  # as `language: python` writes them; then a layer of the project follows
+            resolver.build_lines = _declared_build(resolver.site, request.directory)
         lines = [line for call in pip_request.calls for line in call]
         document: dict[str, api.Json] = {
             "calls": [[*call] for call in pip_request.calls],
@@ -353,6 +355,7 @@ class PythonProject(_VenvKind):
         install = options.get("install") or facts.install
         prefix = _prefix(posixpath.join(request.directory, root))
         variables = pretend_version_variables(resolver, facts, prefix, options.get("version"))
+        resolver.build_lines = _declared_build(resolver.site, posixpath.join(request.directory, root))
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_container_path(request, root), hooks, variables)
         return resolver.pins("project", build, install=install, variables={**variables})
@@ -397,6 +400,17 @@ def _make_resolver(request: api.Request, site: api.Site) -> Callable[[type[Resol
         index=options.get("index", ""),
         base_kind=request.base_kind,
     )
+
+
+def _declared_build(site: api.Site, directory: str) -> tuple[str, ...]:
+    """Returns all that the build of the project in `directory` needs; () where pyproject.toml does not say it."""
+    from envtool_python.declared_builds import declared_requirements
+
+    try:
+        with site.open(posixpath.normpath(posixpath.join(directory, "pyproject.toml"))) as file:
+            return declared_requirements(file.read().decode())
+    except (api.ResolveError, UnicodeDecodeError):
+        return ()
 
 
 def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:

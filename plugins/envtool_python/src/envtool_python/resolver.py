@@ -89,6 +89,7 @@ class Resolver:
         self.venv = venv
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}  # positions of requirements for errors: PipRequest.places
+        self.build_lines: tuple[str, ...] = ()  # all that the project's build needs, if pyproject.toml says it
         self.info: dict[str, Any] = {}
         with ThreadPoolExecutor(1) as pool:  # the host's pip takes longer to start than the container
             configured = pool.submit(read_index, site)

@@ -7,6 +7,7 @@ one run about pip, and about the build requirements of the project, are kept for
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
@@ -63,6 +64,7 @@ class UvResolver(Resolver):
         self.venv = venv
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}
+        self.build_lines = ()
         self.info: dict[str, Any] = {}
         self._said: list[list[str]] = []
         entry = uv_entry(site.arch)
@@ -78,7 +80,9 @@ class UvResolver(Resolver):
         self._uv_binds = (api.Bind(source=wheel, target=self._uv_wheel), keep_program(wheel, site.arch, site))
         # pip's entry for each version of Python: by what this run asks with, and never in pins of another index
         memo: dict[str, dict[str, Entry]] = site.shared("pip: chosen by uv", dict)
-        self._pips = memo.setdefault(json.dumps({**self.index.variables}, sort_keys=True), {})
+        self._asked_with = json.dumps({**self.index.variables}, sort_keys=True)
+        self._pips = memo.setdefault(self._asked_with, {})
+        self._builds: dict[str, list[Entry]] = site.shared("pip: builds by uv", dict)
 
     def add_known(self, entry: Entry) -> int:
         """Adds a file whose URL `locate` finds, and returns its index."""
@@ -106,10 +110,9 @@ class UvResolver(Resolver):
         if reason := answer.get("reason"):
             raise LeftToPipError(reason)
         self._said = answer["said"]
-        version = ".".join(str(self.info["version"]).split(".")[:2])
         if answer["pip"]:
-            (self._pips[version],) = self._entries(answer["pip"])
-        self.pip = self.add(self._pips[version])
+            (self._pips[self._python_version()],) = self._entries(answer["pip"])
+        self.pip = self.add(self._pips[self._python_version()])
         return answer
 
     def _entries(self, text: str) -> list[Entry]:
@@ -123,12 +126,31 @@ class UvResolver(Resolver):
 
     def packages(self, document: Mapping[str, api.Json]) -> list[int]:
         """As Resolver's."""
-        answer = self._run_uv("resolve", document)
+        answer = self._run_uv("resolve", {**document, "build": [*self.build_lines]})
         files: dict[str, Entry] = {}
         for text in answer["calls"]:
             for entry in self._entries(text):
                 files.setdefault(entry["name"], entry)
+        with suppress(LeftToPipError):  # then the layer of the project asks itself, and says why
+            if answer["build"]:
+                self._builds[self._build_key()] = self._entries(answer["build"])
         return self.add_all([*files.values()])
+
+    def _build_key(self) -> str:
+        """What decides which files the project's build needs: where uv looks, for which Python, and the lines."""
+        return json.dumps([self._asked_with, {**self.info, "extends": False}, self.build_lines], sort_keys=True)
+
+    def project(self, root: str, hooks: Sequence[str], variables: Mapping[str, str]) -> list[int]:
+        """As Resolver's; what a layer below resolved for this Python is not asked again."""
+        if self.build_lines and self._builds:
+            self.info = self.run_agent("info", {"venv": self.venv}, network=False)
+            if (files := self._builds.get(self._build_key())) is not None:
+                self.pip = self.add(self._pips[self._python_version()])
+                return self.add_all(files)
+        return super().project(root, hooks, variables)
+
+    def _python_version(self) -> str:
+        return ".".join(str(self.info["version"]).split(".")[:2])
 
     def needs(
         self, sources: list[api.Json], variables: Mapping[str, str], binds: Sequence[api.Bind] = ()

@@ -12,6 +12,7 @@ The steps of a build are those of inside.py: only the installation of wheels is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -120,13 +121,15 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def resolve(document: Document) -> Document:
-    """As inside.py's; the lines of one call are settled together, and what it chose stays for the next."""
-    answer: Document = {"info": inside.info(document), "calls": [], "pip": ""}
+    """As inside.py's; the lines of one call are settled together, and what it chose stays for the next. Beside them,
+    what the project's build needs."""
+    answer: Document = {"info": inside.info(document), "calls": [], "pip": "", "build": ""}
     if answer["info"]["extends"]:
         return {**answer, "reason": "the environment extends another one"}
     document["unpacking"].wait()
     env = uv_environment(**document["variables"])
     pip = start_pip(document, env)
+    build = start("build", document["build"], [], env) if document["build"] else None
     chosen: list[str] = []
     for lines in document["calls"]:
         names = {name_before(line) for line in chosen}
@@ -136,6 +139,8 @@ def resolve(document: Document) -> Document:
         answer["calls"].append(text)
         chosen += [line for line in versions(text) if name_before(line) not in names]
     answer["pip"] = finish(pip) if pip else ""
+    with contextlib.suppress(inside.FailedError):  # it is asked again for the project's own layer, which says why
+        answer["build"] = finish(build) if build else ""
     return {**answer, "said": said()}
 
 

@@ -125,6 +125,7 @@ class LayerSpec:
     directory: str = "."
     limits: Limits = field(default_factory=dict)  # of its build
     note: str = ""  # what is allowed, but probably a mistake: for people alone
+    warning: str = ""  # the same, which each run says as well
 
 
 class SecretPlace(NamedTuple):
@@ -340,7 +341,9 @@ class Looked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDraft:
     """A layer that a language adds: above the layers that the user wrote if `after`, else below them. `note` says what
-    is allowed, but probably a mistake: `plan` prints it, and nothing else depends on it."""
+    is allowed, but probably a mistake: `plan` prints it, and nothing else depends on it. `warning` says in one sentence
+    that a lock file of the project does not fit the project's other files, and what mends it: `plan` and every command
+    that uses the layer print it, and `lock --check` fails."""
 
     name: str
     kind: str
@@ -348,6 +351,7 @@ class LayerDraft:
     needs: tuple[str, ...] | None = None
     after: bool = True
     note: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

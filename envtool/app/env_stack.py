@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest
 from envtool.app.limits_of_run import check_env_limits, with_options
-from envtool.app.open_project import OpenProject, open_for_building, open_project, without_lock_check
+from envtool.app.open_project import OpenProject, emit_warnings, open_for_building, open_project, without_lock_check
 from envtool.build import failure_hints
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
@@ -41,6 +41,7 @@ def build_stack(project: OpenProject, env: Env, *, runs: bool = False) -> Stack:
 
 def _build_stack(project: OpenProject, env: Env, *, runs: bool) -> tuple[Scheduler, Stack]:
     scheduler = Scheduler(project.graph, project.context)
+    emit_warnings((env, *(service.env for service in used_services(env) if runs)), project.context.emit)
     try:
         if runs:
             host_access.check_passed((env,), project.context.allowed, os.environ)

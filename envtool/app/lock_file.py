@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -10,7 +11,7 @@ from typing import Literal
 
 from envtool.app import all_problems, output_files
 from envtool.app.command_request import CommandRequest
-from envtool.app.open_project import open_for_building, open_project, without_lock_check
+from envtool.app.open_project import emit_warnings, open_for_building, open_project, without_lock_check
 from envtool.build import locking
 from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files
@@ -24,7 +25,7 @@ from envtool.lazy_dataclass import dataclass
 from envtool.lock import file as lock_file
 from envtool.lock.diff import LockChange, diff_locks
 from envtool.lock.lock import merge_locks
-from envtool.model import Where
+from envtool.model import Env, Where
 from envtool.project.source_files import VENDOR
 from envtool.spec.select_envs import stack_envs
 
@@ -62,6 +63,7 @@ def lock(
         context = with_upgrades(project.context, graph, upgrade) if upgrade else project.context
         scheduler = Scheduler(graph, context)
         envs = stack_envs(project.spec)
+        emit_warnings(envs, emit)
         try:
             scheduler.check(env.name for env in envs)
             others = [entries_for(graph, context, machine) for machine in machines if machine != context.arch]
@@ -118,10 +120,19 @@ def check_lock(request: CommandRequest, platforms: tuple[str, ...] = ()) -> Lock
                 raise
             some = tuple(_whole_fault("broken", problem) for problem in error.problems)
         faults |= dict.fromkeys(some if platform == arch else (_of_platform(fault) for fault in some))
-    mended = {*filter(None, (platform_of(fault.platform) for fault in faults if fault.platform != arch))}
+    faults |= dict.fromkeys(_project_faults(stack_envs(project.spec)))
+    mended = {*filter(None, (platform_of(fault.platform) for fault in faults if fault.platform not in ("", arch)))}
     return LockCheck(
         file=name, entries=len(lock.entries), platforms=(arch, *others), faults=(*faults,), also=tuple(sorted(mended))
     )
+
+
+def _project_faults(envs: Iterable[Env]) -> Iterator[locking.LockFault]:
+    """Yields the warnings of layers, each once: a lock file of the project that does not fit its other files."""
+    warnings = {layer.warning: layer for env in envs for layer in env.layers if layer.warning}
+    for warning, layer in warnings.items():
+        problem = Problem(where=layer.where, message=warning, code="project-lock", width=0)
+        yield locking.LockFault("project", "layer", layer.name, "", problem)
 
 
 def _of_platform(fault: locking.LockFault) -> locking.LockFault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,15 +16,17 @@ from envtool.build.assess import known_parts
 from envtool.build.context import Cancel, Context
 from envtool.container import userns
 from envtool.errors import UsageError
+from envtool.events import Noted
 from envtool.lazy_dataclass import dataclass
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
-from envtool.model import Spec
+from envtool.model import Env, Spec
 from envtool.plan.graph import Graph, build_graph
 from envtool.project import own_logs
 from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec
 from envtool.run.valid_documents import ValidDocuments
+from envtool.spec.select_envs import layer_warnings
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
@@ -116,6 +118,12 @@ def open_for_building(
             project.context.leases.close()
         machine_watches.close_watches(project.context.shared)
         project.context.runner.close()
+
+
+def emit_warnings(envs: Iterable[Env], emit: Emit) -> None:
+    """Emits what every command says about the layers of these envs."""
+    for text in layer_warnings(envs):
+        emit(Noted(text=text))
 
 
 def _connect_team_cache(spec: Spec, opened_store: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:

@@ -14,7 +14,7 @@ from envtool import keys
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, unknown_task_error
 from envtool.app.limits_of_run import check_task_limits, with_options
-from envtool.app.open_project import OpenProject, open_for_building
+from envtool.app.open_project import OpenProject, emit_warnings, open_for_building
 from envtool.app.run_graph import PASSED, GraphRun, result_without_run
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
@@ -78,6 +78,7 @@ def _run_in_envs(
     check_task_limits(selected, context.emit)
     stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
     scheduler = Scheduler(project.graph, context)
+    emit_warnings((env for env in stack_envs(spec) if env.name in stacks), context.emit)
     _read_secrets(project, scheduler, selected, stacks)
     scheduler.check_limits(stacks)
     if request.expect_cached:

@@ -12,7 +12,7 @@ from typing import Any
 from envtool.app import all_problems
 from envtool.app.command_request import CommandRequest, find_spec
 from envtool.app.limits_of_run import check_service_limits
-from envtool.app.open_project import OpenProject, open_for_building, open_project
+from envtool.app.open_project import OpenProject, emit_warnings, open_for_building, open_project
 from envtool.app.permissions import with_absolute_paths
 from envtool.build import resolution
 from envtool.build.context import Cancel
@@ -75,6 +75,7 @@ def build(order: UpOrder, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
     Interrupted."""
     with open_for_building(request_of(order), emit, cancel) as project:
         services = select_services(project.spec, order.services, bool(request_of(order).envs))
+        emit_warnings((service.env for service in services), emit)
         _local_services(project, services)
         return tuple(service.name for service in services)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from envtool.app.command_request import CommandRequest
-from envtool.app.open_project import open_for_building
+from envtool.app.open_project import emit_warnings, open_for_building
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Scheduler
 from envtool.events import Emit, Noted
 from envtool.project import rundir
-from envtool.spec.select_envs import all_services
+from envtool.spec.select_envs import all_services, stack_envs
 from envtool.verify.comparison import VerifyResult
 
 
@@ -26,6 +26,7 @@ def verify(
             if build
             else selection.select_layers(project.spec, scheduler.graph(), names)
         )
+        emit_warnings(stack_envs(project.spec), emit)
         directory, note = rundir.open_run(project.spec.root)
         if note:
             emit(Noted(text=note))

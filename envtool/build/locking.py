@@ -76,9 +76,10 @@ def _file(fetch: Fetch) -> Mapping[str, Json]:
 class LockFault(NamedTuple):
     """What `envtool lock` would change: an entry that is `missing`, one that no longer fits (`stale`), or one that
     nothing asks for (`unused`). `subject` and `name` are those of the base or layer; of a lock that does not exist or
-    cannot be read (`broken`) they are "lock" and its file."""
+    cannot be read (`broken`) they are "lock" and its file. Or a layer whose lock file of the `project` (uv.lock) does
+    not fit the project's other files, which another tool mends."""
 
-    state: Literal["missing", "stale", "unused", "broken"]
+    state: Literal["missing", "stale", "unused", "broken", "project"]
     subject: str
     name: str
     platform: str

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 _UNCHECKED = ("--check", "--json", "--offline")  # words that the command that mends does not need
-_WORDS = {"missing": "missing", "stale": "no longer fitting", "unused": "not needed", "broken": "unreadable"}
+_WORDS = {
+    "missing": "missing", "stale": "no longer fitting", "unused": "not needed", "broken": "unreadable",
+    "project": "of the project's own lock file",
+}  # fmt: skip
 
 
 def run_check(settings: Settings, envs: tuple[str, ...], platforms: tuple[str, ...] = ()) -> int:
@@ -52,11 +55,19 @@ def format_check(check: LockCheck, mend: str, columns: int = 0) -> str:
     if not check.faults:
         entries = "1 base or layer" if check.entries == 1 else f"{check.entries} bases and layers"
         return fit_lines(f"{check.file} fits: {entries}, {', '.join(check.platforms)}", columns)
+    if not _mends(check):
+        text = f"{check.file} fits the spec; the project's own lock file does not fit the project"
+        return fit_lines(text, columns)
     counts = Counter(_WORDS[fault.state] for fault in check.faults)
     listed = ", ".join(f"{count} {word}" for word, count in counts.items())
     total = pluralize(len(check.faults), "fault")
     first = fit_lines(f"{check.file} does not fit the spec: {total} ({listed})", columns)
     return f"{first}\nto mend it: {mend}"
+
+
+def _mends(check: LockCheck) -> bool:
+    """Whether `envtool lock` mends one of the faults: another tool mends the project's own lock file."""
+    return any(fault.state != "project" for fault in check.faults)
 
 
 def check_json(check: LockCheck, mend: str) -> Json:
@@ -82,5 +93,5 @@ def check_json(check: LockCheck, mend: str) -> Json:
             }
             for fault in check.faults
         ],
-        "mend": mend if check.faults else "",
+        "mend": mend if _mends(check) else "",
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from envtool.model import Env, Service, Spec, Task, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
-from envtool.spec.select_envs import all_services, stack_names
+from envtool.spec.select_envs import all_services, layer_warnings, stack_names
 
 if TYPE_CHECKING:
     from envtool.plan.task_graph import TaskId
@@ -101,12 +101,13 @@ def make_plan(
     envs = [env for env in spec.envs if env.name in names or (env.is_selected and not verb)]
     stacks = {name for pair in tasks for name in stack_names(*pair)}
     services = [service for service in all_services(spec) if not verb or service.env.name in stacks]
+    stacks_of_plan = (*envs, *(service.env for service in services))
     return Plan(
         envs=tuple(_plan_env(env, graph, nodes, ids) for env in envs),
         services=tuple(
             _add_prepared(_plan_env(service.env, graph, nodes, ids), service, prepared) for service in services
         ),
-        notes=(*find_output_clashes(tasks), *_layer_notes(envs)),
+        notes=(*find_output_clashes(tasks), *layer_warnings(stacks_of_plan), *_layer_notes(envs)),
         team_cache=spec.cache is not None,
     )
 

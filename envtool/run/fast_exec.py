@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envtool.container.messages import Exit
 
-FORMAT = 11
+FORMAT = 12
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
 # first prompt restores the env's PATH.
 SHELL = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from envtool.run import (
 )
 from envtool.run.cached_task import CachedResult, reads_of
 from envtool.services.service_container import ServiceProject
+from envtool.spec.select_envs import layer_warnings, stack_envs
 from envtool.store import layers, locks
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def prepare_exec_plan(
     if not plan["repositories"]:  # once there is a repository, git decides what is hidden
         path = os.path.join(real_path(context.root), ".git")
         watched.setdefault(path, fast_exec.stat_signature(path))
-    is_plain = not (scratch or git.binds or outside or context.allowed.said or in_pod or writable_but is not None)
-    if keep and is_plain and not has_faults() and len(watched) <= MAX_WATCHED:
+    is_plain = not (scratch or git.binds or outside or in_pod or writable_but is not None)
+    if keep and is_plain and not _prints_warning(context, (env,)) and len(watched) <= MAX_WATCHED:
         plan["watch"] = sorted(watched.items())
         store_files.replace_if_possible(
             fast_exec.plan_path(context.store.root, plan["spec"], env.name), store_files.encode_with_checksum(plan)
@@ -117,6 +118,11 @@ def _link_files(repository: Repository | None, root: str) -> tuple[str, ...]:
     return (f"{repository.common}/config", f"{repository.directory}/gitdir")
 
 
+def _prints_warning(context: Context, envs: Iterable[Env]) -> bool:
+    """Whether a run of these envs prints a warning, which a fast path does not."""
+    return bool(context.allowed.said or has_faults() or layer_warnings(envs))
+
+
 def write_test_plan(
     traces: Sequence[CachedResult],
     spec: Spec,
@@ -131,7 +137,7 @@ def write_test_plan(
     Stores nothing if a file changed after that, or less than CLOCK_MARGIN before: it may have been read in two
     states."""
     if (
-        (context.allowed.said or has_faults())  # a fast path prints no warning
+        _prints_warning(context, stack_envs(spec))
         or len({trace.view for trace in traces}) != 1
         or any(not _is_plain(trace) for trace in traces)
     ):

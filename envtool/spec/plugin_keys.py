@@ -105,6 +105,7 @@ def make_added_layer(
         needs=draft.needs,
         directory=directory,
         note=draft.note,
+        warning=draft.warning,
     )
 
 

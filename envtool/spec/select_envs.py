@@ -75,6 +75,16 @@ def stack_envs(spec: Spec) -> tuple[Env, ...]:
     return (*spec.envs, *(service.env for service in all_services(spec)))
 
 
+def layer_warnings(envs: Iterable[Env]) -> tuple[str, ...]:
+    """Returns what every run says about layers (`LayerDraft.warning`), each warning with the first env that has it."""
+    names: dict[str, str] = {}
+    for env in envs:
+        for layer in env.layers:
+            if layer.warning:
+                names.setdefault(layer.warning, env.name)
+    return tuple(f"env `{env}`: {warning}" for warning, env in names.items())
+
+
 def used_services(env: Env, task: Task | None = None) -> tuple[Service, ...]:
     """Returns the services beside a task, or (None) beside `exec` and `shell`, with all that they need; needed ones
     come first."""

@@ -93,3 +93,25 @@ def test_exactly_the_locked_versions_are_installed(project, tool):
         assert changed != text
         (project.top / TOOLS[tool]).write_text(changed)
         assert "reused: host (not pinned), requirements, project" in project("plan", "--locked")
+
+
+def test_every_command_warns_of_a_lock_that_is_not_up_to_date(project):
+    """Also an unchanged run, and one whose envtool.lock fits: `lock` pins what is installed near the project's lock."""
+    (project.top / "tests/test_versions.py").unlink()
+    (project.top / "envtool.yaml").write_text(
+        SPEC.replace("language: python", "language: python, install: none").replace("python -m pytest -q", '"true"')
+    )
+    (project.top / "pyproject.toml").write_text(
+        '[project]\nname = "shop"\nversion = "1"\ndependencies = ["iniconfig<2"]\n[tool.uv]\n'
+    )
+    (project.top / "pylock.toml").write_text(
+        'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "iniconfig"\nversion = "2.0.0"\n'
+        '[[packages.wheels]]\nurl = "https://files.invalid/iniconfig-2.0.0-py3-none-any.whl"\n'
+        f'hashes = {{sha256 = "{"0" * 64}"}}\n'
+    )
+    said = "env `unit`: pylock.toml does not satisfy `iniconfig<2`, which the project requires"
+    for words in ("test", "test", "test", "test --again", "plan", "lock", "test --locked", "exec unit -- true"):
+        done = project(*words.split())
+        assert done.count(said) == 1, (words, done)
+    assert done == project("exec", "unit", "--", "true"), "no plan of a fast path was stored"
+    assert "unchanged" in project("test")

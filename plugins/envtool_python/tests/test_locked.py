@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from envtool_python import locked_resolver, resolver, simple_index, uv_resolver
 from envtool_python.kinds import Pip
 from envtool_python.language import Python
+from envtool_python.lock_files import stale_warning
 from envtool_python.locked_packages import LockedFile
 from envtool_python.pip_config import PipConfig
 
@@ -85,6 +87,27 @@ def test_a_lock_that_is_not_up_to_date_is_said():
     project = real("uv", "uv.lock")
     project["pyproject.toml"] = project["pyproject.toml"].replace('"jinja2>=3"', '"jinja2>=99", "attrs"')
     assert layers(project)["requirements"]["locked"]["stale"] == ["jinja2>=99", "attrs"]
+
+
+@pytest.mark.parametrize(("tool", "mends"), [("uv", "`uv lock`"), ("poetry", "`poetry lock`"), ("pdm", "`pdm lock`"), ("pylock", "the tool that wrote it")])  # fmt: skip
+def test_each_run_warns_of_a_lock_that_is_not_up_to_date(tool, mends):
+    file = "pylock.toml" if tool == "pylock" else f"{tool}.lock"
+    project = real(tool, file)
+    env = api.EnvDraft(name="unit", base_kind="host", options={"packages": ["attrs"]}, layer_names=(), where=WHERE)
+    assert not any(draft.warning for draft in Python().layers(env, project)), "attrs is of the env alone"
+    project["pyproject.toml"] = re.sub(r"jinja2(?=[ >=]*3)", "jinja2>99,", project["pyproject.toml"], count=1)
+    project["pyproject.toml"] = re.sub(r"(?m)^jinja2>99, *= *.*", 'jinja2 = ">=99"', project["pyproject.toml"])
+    (draft,) = [draft for draft in Python().layers(env, Project(project)) if draft.warning]
+    (stale,) = draft.options["locked"]["stale"]
+    assert draft.warning == (
+        f"{file} does not satisfy `{stale}`, which the project requires: other versions are installed, as near to it as"
+        f" possible; {mends} updates it"
+    )
+
+
+def test_a_warning_counts_the_requirements():
+    assert "does not satisfy `a` and 2 more, which" in stale_warning("uv.lock", ["a", "b", "c"])
+    assert stale_warning("uv.lock", []) == ""
 
 
 def test_what_the_env_adds_does_not_make_a_lock_stale():

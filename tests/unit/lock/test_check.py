@@ -12,7 +12,7 @@ from envtool.app import lock_file
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project
 from envtool.build import lock_platforms, locking
-from envtool.cli.lock_check_text import mending_command
+from envtool.cli.lock_check_text import check_json, format_check, mending_command
 from envtool.errors import SpecError, UsageError
 from envtool.lock.lock import lock_of, merge_locks
 from envtool.net.oci import documents
@@ -309,3 +309,38 @@ def test_images_of_another_platform(project):
 )
 def test_the_command_that_mends(called, mend):
     assert mending_command(*called) == mend
+
+
+PROJECT_LOCK = """\
+lock-version = "1.0"
+created-by = "x"
+[[packages]]
+name = "attrs"
+version = "24.3.0"
+"""
+
+
+def test_a_lock_file_of_the_project_that_does_not_fit_it_is_a_fault(project):
+    """`envtool lock` pins what is installed near such a file: nothing of envtool.lock is wrong, and it mends nothing."""
+    pytest.importorskip("envtool_python")
+    (project / "envtool.yaml").write_text(
+        "version: 1\nenvs:\n  e: {base: {debian: bookworm}, language: python, tasks: {test: pytest}}\n"
+    )
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\ndependencies = ["attrs<24"]\n')
+    (project / "pylock.toml").write_text(PROJECT_LOCK)
+    (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
+    (fault,) = [fault for fault in check(project).faults if fault.state == "project"]
+    assert (fault.subject, fault.name, str(fault.problem.where)) == ("layer", "requirements", "envtool.yaml:3:43")
+    assert fault.problem.message.startswith("pylock.toml does not satisfy `attrs<24`, which the project requires: ")
+    alone = lock_file.LockCheck(file="envtool.lock", entries=2, platforms=("x86_64",), faults=(fault,))
+    assert format_check(alone, "envtool lock") == (
+        "envtool.lock fits the spec; the project's own lock file does not fit the project"
+    )
+    assert (check_json(alone, "envtool lock")["fits"], check_json(alone, "envtool lock")["mend"]) == (False, "")
+    both = lock_file.LockCheck(file="envtool.lock", faults=(fault, fault._replace(state="missing")))
+    assert format_check(both, "envtool lock") == (
+        "envtool.lock does not fit the spec: 2 faults (1 of the project's own lock file, 1 missing)\n"
+        "to mend it: envtool lock"
+    )
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\ndependencies = ["attrs>=24"]\n')
+    assert all(fault.state != "project" for fault in check(project).faults)

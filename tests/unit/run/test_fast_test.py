@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from envtool.build.scheduler import Stack
 from envtool.build.stack import opened_files_question
 from envtool.cli import fastpath
 from envtool.fs import store_files
-from envtool.model import BaseSpec, Env, Spec, Where
+from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.project import snapshot
 from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
@@ -63,10 +64,12 @@ def run(tmp_path, store, monkeypatch):
         store=store, root=str(root), allowed=HostPermissions(), cancel=SimpleNamespace(reader=-1), logs=()
     )
 
-    def write(*, selected=(), began=None, **changes):
+    def write(*, selected=(), began=None, warning="", **changes):
+        layer = LayerSpec(name="deps", kind="pip", options={}, where=HERE, warning=warning)
+        project = replace(spec, envs=(replace(env, layers=(layer,)),))
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "stored")} | changes
         began = time.time_ns() if began is None else began
-        fast_plan.write_test_plan([CachedResult(**merged)], spec, files, setting, selected=selected, began=began)
+        fast_plan.write_test_plan([CachedResult(**merged)], project, files, setting, selected=selected, began=began)
         return fast_test.read_plan(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
@@ -101,6 +104,11 @@ def test_an_unchanged_run_is_told(run, capsys):
         assert capsys.readouterr().err.startswith(" = unit           test    unchanged since ")
     assert fastpath.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
     assert fastpath.try_task(["run", "lint", "-C", str(run.root)]) is None
+
+
+def test_a_layer_with_a_warning_takes_the_long_way_which_prints_it(run):
+    assert not run(warning="uv.lock does not satisfy `attrs<24`")
+    assert run()
 
 
 @pytest.mark.parametrize(

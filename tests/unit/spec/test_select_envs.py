@@ -13,7 +13,7 @@ from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import build_graph
 from envtool.plan.selection import select_subjects
 from envtool.plugins import PluginRegistry
-from envtool.spec.select_envs import env_names, env_option_hint, find_env, matching_envs, select_envs
+from envtool.spec.select_envs import env_names, env_option_hint, find_env, layer_warnings, matching_envs, select_envs
 from envtool.verify import selection
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -156,3 +156,12 @@ def test_a_pattern_that_is_a_name_matches_it_whatever_it_has():
     assert matches_name("a*[b", "a*[b")
     assert not matches_name("a", "")
     assert env_names(SPEC.envs)[: len(NAMES)] == [*NAMES]
+
+
+def test_each_warning_of_layers_has_the_first_env_with_it():
+    def warned(name, *warnings):
+        layers = [LayerSpec(name=text, kind="box", options={}, where=HERE, warning=text) for text in warnings]
+        return replace(env(name), layers=tuple(layers))
+
+    envs = (warned("a", "", "old"), warned("b", "old", "older"), warned("c"))
+    assert layer_warnings(envs) == ("env `a`: old", "env `b`: older")

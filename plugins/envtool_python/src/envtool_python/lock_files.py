@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from envtool_python.decode import WrongFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from envtool import api
     from envtool_python.decode import FileReader
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 FILES = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
+_UPDATES = {"uv.lock": "uv lock", "poetry.lock": "poetry lock", "pdm.lock": "pdm lock"}  # file -> command
 _TOOLS = {"poetry": "poetry.lock", "pdm": "pdm.lock"}
 
 
@@ -115,6 +116,19 @@ def stale_lines(lock: LockFile, lines: Iterable[str]) -> list[str]:
         if requirement.marker is None or _may_hold(str(requirement.marker)):
             stale.append(line)
     return stale
+
+
+def stale_warning(file: str, stale: Sequence[str]) -> str:
+    """Returns what every run says of a lock file that does not satisfy these requirements; "" for none."""
+    if not stale:
+        return ""
+    more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
+    mend = _UPDATES.get(posixpath.basename(file), "")
+    mends = f"`{mend}` updates it" if mend else "the tool that wrote it updates it"
+    return (
+        f"{file} does not satisfy `{stale[0]}`{more}, which the project requires: other versions are installed, as near"
+        f" to it as possible; {mends}"
+    )
 
 
 def _may_hold(marker: str) -> bool:

@@ -8,6 +8,7 @@ options need) are installed by a pip call of their own: the hashes, index and mo
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from envtool_python.decode import DecodedFiles, SubdirectoryReader, TreeReader, 
 from envtool_python.dependency_sources import DependencySources, WrongSource
 from envtool_python.editable import build_text, editable_inputs
 from envtool_python.find_links import find_links
-from envtool_python.lock_files import NONE, locked_file, locked_options, read_lock
+from envtool_python.lock_files import NONE, locked_file, locked_options, read_lock, stale_warning
 from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_indexes import apply_bounds, replacement_index
 from envtool_python.python_version_files import note_version
@@ -104,6 +105,7 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
     python_options = {"requires-python": facts.requires_python} if facts.requires_python else {}
     if pip:
         add("requirements", "pip", {**pip, **python_options, **version})
+        drafts[-1] = replace(drafts[-1], warning=_stale_warning(pip))
         python_options = {}
     for name, directory in directories.items():
         neighbour = read_facts(project, f"{directory}/")
@@ -115,6 +117,11 @@ def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) ->
     if install != "none":
         add("project", "python-project", {**_project_options(project, facts, install), **python_options, **version})
     return tuple(drafts)
+
+
+def _stale_warning(layer_options: Mapping[str, Any]) -> str:
+    locked = layer_options.get("locked", {})
+    return stale_warning(locked.get("file", ""), locked.get("stale", ()))
 
 
 def depth_of(directory: str) -> int:

@@ -69,8 +69,7 @@ def format_taken(result: TakenSpec, path: str, again: str, style: Style, *, shor
     counted = [
         f"{len(names)} {noun}{'s' if len(names) != 1 else ''}: {', '.join(names)}" for noun, names in nouns if names
     ]
-    verb = "test" if result.envs else "up"
-    lines.append(one_line(f"wrote {path}, {'; '.join(counted)}; next: {again} {verb}"))
+    lines.append(one_line(f"wrote {path}, {'; '.join(counted)}; next: {again} {result.next_verb}"))
     return style.glyphs("\n".join(lines))
 
 

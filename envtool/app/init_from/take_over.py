@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from envtool import plugins
@@ -16,10 +17,11 @@ from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from envtool.api import Project
     from envtool.app.compose.notes import Note
+    from envtool.model import Json
 
     Reader = Callable[[Project, str, str], tuple[list[TakenEnv], list[Note]]]
 
@@ -56,9 +58,21 @@ def take_over(request: CommandRequest, file: str, directory: str) -> TakenSpec:
     ordered = tuple(dict.fromkeys(notes))
     _, services = share_services(envs)
     text = write_taken_spec(path, envs, ordered)
-    result = TakenSpec(text, tuple(env.name for env in envs), ordered, tuple(services))
+    result = TakenSpec(text, tuple(env.name for env in envs), ordered, tuple(services), next_verb=next_verb(envs))
     _check(project, root, result.text)
     return result
+
+
+def next_verb(envs: Sequence[TakenEnv]) -> str:
+    """Returns what can be typed after `envtool` with these envs: their tests, else another task, else a shell."""
+    tasks = [name for env in envs for name in _table(env.keys.get("tasks"))]
+    if not tasks:
+        return f"shell {shlex.quote(envs[0].name)}" if envs else "up"
+    return "test" if "test" in tasks else f"run {shlex.quote(tasks[0])}"
+
+
+def _table(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
 
 
 def _reader(path: str) -> Reader | None:

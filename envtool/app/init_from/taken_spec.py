@@ -49,6 +49,7 @@ class TakenSpec(NamedTuple):
     notes: tuple[Note, ...]
     services: tuple[str, ...] = ()
     override: str = ""  # a file that the other tool reads over this one by itself
+    next_verb: str = "up"  # what to type after `envtool`
 
 
 def args_with_default(default: str) -> str:

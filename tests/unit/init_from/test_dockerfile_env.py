@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from envtool.app.init_from.take_over import next_verb
+from envtool.app.init_from.taken_spec import TakenEnv
+from envtool.cli.main import main
+
 TEXT = 'FROM debian:12 AS build\nCMD x\nFROM debian:12\nWORKDIR /app\nCOPY . .\nUSER app\nEXPOSE 80\nLABEL a=b\nCMD ["x"]\n'
 
 
@@ -29,3 +33,25 @@ def test_what_is_no_dockerfile_is_refused(errors, text):
     said = errors("Dockerfile", text)
     assert said
     assert said[0].startswith(("Dockerfile:", "envtool.yaml:"))
+
+
+def test_what_is_typed_next_works_without_a_task(tmp_path, capsys):
+    (tmp_path / "Dockerfile").write_text(TEXT)
+    assert main(["-C", str(tmp_path), "init", "--from", "Dockerfile"]) == 0
+    said = capsys.readouterr().err
+    assert said.endswith(f"wrote {tmp_path}/envtool.yaml, 1 env: unit; next: envtool -C {tmp_path} shell unit\n")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([{}, {"test": "x"}], "test"),
+        ([{"lint": "x", "test": "x"}], "test"),
+        ([{}, {"lint": "x"}], "run lint"),
+        ([{}, {}], "shell env1"),
+        ([], "up"),
+    ],
+)
+def test_what_is_typed_next(tasks, expected):
+    envs = [TakenEnv(f"env{number}", {"tasks": names} if names else {}, {}) for number, names in enumerate(tasks, 1)]
+    assert next_verb(envs) == expected

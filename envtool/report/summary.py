@@ -106,11 +106,13 @@ def _rerun_lines(shell: str, result: ReportedResult, columns: int, screen: int, 
     if not result.commands:
         return [shell_line]
     if any(command != one_line(command) for command in result.commands):
-        return [shell_line, style.glyphs(f"            then:  the commands of the task, {result.where}")]
-    joined = _join_commands(result.commands)
+        each = f"the commands of the task, {result.where}, each by `sh -ec`"
+        return [shell_line, style.glyphs(f"            then:  {each}")]
+    typed = [_as_typed(command, is_alone=len(result.commands) == 1) for command in result.commands]
+    joined = _join_commands(typed)
     if joined and "\n" not in shell_line and visible_width(shell_line) + visible_width(joined) + 9 <= columns:
         return [f"{shell_line}   then: {joined}"]
-    commands = (joined,) if joined and visible_width(joined) + 19 <= columns else result.commands
+    commands = (joined,) if joined and visible_width(joined) + 19 <= columns else typed
     longest = max(map(visible_width, commands))
     if longest <= screen < longest + 19:
         return [shell_line, "            then:", *(_indent_command(command, screen) for command in commands)]
@@ -122,13 +124,33 @@ def _indent_command(command: str, columns: int) -> str:
     return " " * max(0, min(5, columns - visible_width(command))) + command
 
 
+def _as_typed(command: str, *, is_alone: bool) -> str:
+    """Returns what does in a shell the same as the task did, whose commands run by `/bin/sh -ec`, each in a shell of
+    its own: `-e` changes what stands before a `;`, and what changes a shell is for that command alone."""
+    plain = re.sub(r"'[^']*'", "", command) if not re.search(r'["\\]', command) else command
+    if ";" in plain:
+        return f"sh -ec {shlex.quote(command)}"
+    changes = (_LEAVES_SHELL if is_alone else _CHANGES_SHELL).search(plain)
+    return f"({command})" if changes and "#" not in command else command
+
+
+_LEAVES_SHELL = re.compile(r"(?:^|&&|\|\|)\s*(?:exit|exec)\b")
+_CHANGES_SHELL = re.compile(
+    r"(?:^|&&|\|\|)\s*(?:(?:exit|exec|cd|export|set|unset|readonly|source|eval|alias|trap|umask|ulimit|shift)\b"
+    r"|\.\s|\w+=\S*\s*(?:$|&))"
+)
+
+
 def _join_commands(commands: Sequence[str]) -> str:
     """Joins commands with `&&`; returns "" if a shell could read the joined line in another way."""
     if len(commands) == 1:
         return commands[0]
-    if any(re.search(r"#|<<|\\\Z|&\s*\Z", command) for command in commands):
+    if any(re.search(r"#|<<|\\\Z|&\s*\Z", command) for command in commands if not command.startswith("sh -ec ")):
         return ""
-    return " && ".join(f"({command})" if re.search(r"[;|&]", command) else command for command in commands)
+    return " && ".join(
+        f"({command})" if re.search(r"[|&]", command) and not command.startswith(("(", "sh -ec ")) else command
+        for command in commands
+    )
 
 
 def format_summary(

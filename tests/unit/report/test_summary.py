@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from envtool.report.formatting import Style
 from envtool.report.summary import format_failure, format_summary
 
 LONG = "pytest -q --maxfail=3 --some-option=value tests/unit/one tests/unit/two tests/unit/three"
-STANDS = "the commands of the task, envtool.yaml:14"
+STANDS = "the commands of the task, envtool.yaml:14, each by `sh -ec`"
 
 
 def said(*commands: str, columns: int = 80, env: str = "unit", screen: int = 0) -> list[str]:
@@ -34,7 +35,15 @@ def test_what_to_type_follows_the_shell():
     ("commands", "typed"),
     [
         (["make", "make check"], ["make && make check"]),
-        (["a; b", "c"], ["(a; b) && c"]),
+        (["a; b", "c"], ["sh -ec 'a; b' && c"]),
+        (["a | b", "c"], ["(a | b) && c"]),
+        (["cd /tmp", "pwd"], ["(cd /tmp) && pwd"]),
+        (["cd x && make", "make # check"], ["(cd x && make)", "make # check"]),
+        (["x=1", "x=1 make"], ["(x=1) && x=1 make"]),
+        (["cd x && make"], ["cd x && make"]),
+        (["exit 3"], ["(exit 3)"]),
+        (["grep 'a;b' c"], ["grep 'a;b' c"]),
+        (["for x in 1; do false; done"], ["sh -ec 'for x in 1; do false; done'"]),
         (["a || b"], ["a || b"]),
         (["make # all", "make check"], ["make # all", "make check"]),
         (["server &", "pytest"], ["server &", "pytest"]),
@@ -148,3 +157,27 @@ def test_what_a_resolver_printed_is_named_and_what_a_build_printed_is_shown(tmp_
     assert ("Collecting" in text) != named
     result.log = ""
     assert format_failure(result, again="envtool", shown=False, style=style, columns=80).endswith("\n   it is not so")
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["false; echo after"], ["cd /tmp", "pwd"], ["x=1; false | true; echo $x"], ["x=7", "echo ${x:-unset}"], ["exit 3"],
+        ["cd / && exit 4"], ['echo "$(false; echo b)"'], ["echo 'a;b'", "false; true", "echo never"], ["export y=2", "echo ${y:-unset}"],
+        ["echo it\\'s; false; echo x"], ["true || cd /", "pwd"], ["set -u", "echo $unset_name"], ["sh -ec 'false; echo a'"],
+        ["(false; echo a); echo b"], ["cd / | true", "pwd"],
+    ],
+)  # fmt: skip
+def test_what_is_to_be_typed_does_what_the_task_did(commands, tmp_path):
+    """The task: each command by `/bin/sh -ec`, up to the first that fails. What is typed must not end the shell."""
+    output, status = "", 0
+    for command in commands:
+        done = subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        output, status = output + done.stdout, done.returncode
+        if status:
+            break
+    (line,) = said(*commands, columns=300)
+    typed = line.partition("then: ")[2]
+    script = f"{typed}\necho =$?="
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{output}={status}=\n", typed

@@ -31,7 +31,7 @@ def suite_of_python(wanted: str) -> str:
             return suite
     named = ", ".join(f"{version.rpartition('.')[0]} ({suite})" for suite, version in RELEASES.items())
     message = f"no Debian release has Python 3.{match[2]}: they have {named}"
-    raise CannotTakeError(message, _image_hint(f'"python:3.{match[2]}"'))
+    raise CannotTakeError(message, _image_hint(f'"python:3.{match[2]}"', f"3.{match[2]}" if int(match[2]) > 7 else ""))
 
 
 def suite_for_project(project: Project) -> str:
@@ -48,8 +48,16 @@ def suite_for_project(project: Project) -> str:
     for suite in (DEFAULT, *RELEASES):
         if specifier.contains(RELEASES[suite], prereleases=True):
             return suite
-    raise CannotTakeError(f"the project wants Python {specifier}, which no Debian release has", _image_hint("NAME"))
+    minors = (f"3.{minor}" for minor in range(8, 30))
+    allowed = next((minor for minor in minors if specifier.contains(f"{minor}.99", prereleases=True)), "")
+    raise CannotTakeError(
+        f"the project wants Python {specifier}, which no Debian release has", _image_hint("NAME", allowed)
+    )
 
 
-def _image_hint(name: str) -> str:
-    return f"write an env of your own on a base that has it, as in `base: {{image: {name}}}`"
+def _image_hint(name: str, toolchain: str = "") -> str:
+    """Returns the hint for an image of this name, or a Python of this version as a toolchain; "" is for none."""
+    image = f"on a base that has it, as in `base: {{image: {name}}}`"
+    if not toolchain:
+        return f"write an env of your own {image}"
+    return f'write an env of your own with `toolchain: {{python: "{toolchain}"}}`, or {image}'

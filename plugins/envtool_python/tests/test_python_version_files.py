@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.language import Python
+from envtool_python.python_versions import hint
 
 from envtool import api, testing
 
 HERE = api.Where(file="envtool.yaml", line=3, column=5)
-NO_SUITE = "take a base that has it, such as an image: `base: {image: NAME}`"
+NO_SUITE = 'write `toolchain: {python: "3.12"}`, or take a base that has it, such as an image: `base: {image: NAME}`'
 PYPROJECT = '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.9"\n'
 
 
@@ -81,3 +82,24 @@ def test_an_env_whose_python_is_not_known_or_pinned_has_no_note():
     )
     drafts = layers({".python-version": "3.13"}, toolchains=("python",), packages=["attrs"])
     assert [draft.note for draft in drafts] == [""]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {},
+            'write `toolchain: {python: "3.14"}`, or take a base that has it, such as an image: `base: {image: NAME}`',
+        ),
+        ({"python": "python3.11"}, "take a base that has it, such as an image: `base: {image: NAME}`"),
+    ],
+)
+def test_a_python_of_no_suite_can_be_a_toolchain(options, expected):
+    """But not where the env names an interpreter of its own, before which no toolchain comes."""
+    with pytest.raises(api.SpecError) as caught:
+        layers({"pyproject.toml": PYPROJECT.replace(">=3.9", ">=3.14")}, **options)
+    assert caught.value.problems[0].hint == expected
+
+
+def test_a_python_that_does_not_exist_is_no_toolchain():
+    assert hint(">=4") == "take a base that has it, such as an image: `base: {image: NAME}`"

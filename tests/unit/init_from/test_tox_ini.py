@@ -9,7 +9,9 @@ import subprocess
 import pytest
 
 from envtool.app.command_request import CommandRequest
+from envtool.app.init_from.debian_pythons import suite_of_python
 from envtool.app.init_from.take_over import take_over
+from envtool.app.init_from.taken_spec import CannotTakeError
 from envtool.cli.main import main
 from envtool.errors import SpecError, UsageError
 
@@ -188,10 +190,18 @@ def test_the_python_that_the_project_wants(tmp_path):
     (tmp_path / "tox.ini").write_text(tox("commands = pytest"))
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.12"\n')
     assert "{debian: trixie}" in take_over(CommandRequest(directory=str(tmp_path)), "tox.ini", str(tmp_path)).text
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.99"\n')
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.14"\n')
     with pytest.raises(SpecError) as caught:
         take_over(CommandRequest(directory=str(tmp_path)), "tox.ini", str(tmp_path))
     assert "which no Debian release has" in caught.value.problems[0].message
+    assert 'with `toolchain: {python: "3.14"}`, or on a base that has it' in caught.value.problems[0].hint
+
+
+def test_an_old_python_is_no_toolchain():
+    for wanted, offered in (("3.12", True), ("py36", False), ("pypy3", False)):
+        with pytest.raises(CannotTakeError) as caught:
+            suite_of_python(wanted)
+        assert ("`toolchain: " in caught.value.hint) is offered
 
 
 @pytest.mark.parametrize(

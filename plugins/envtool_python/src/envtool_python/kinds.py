@@ -422,7 +422,7 @@ def _check_python(options: Mapping[str, Any], resolver: Resolver) -> None:
         raise api.ResolveError(
             python_versions.wrong_python_message(specifier, f"{_python(options)} of this env is {version}"),
             code="python-version",
-            hint=python_versions.hint(specifier),
+            hint=python_versions.hint(specifier, toolchain=_python(options) == "python3"),
         )
 
 

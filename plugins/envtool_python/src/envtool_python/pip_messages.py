@@ -124,7 +124,7 @@ def _not_found_error(text: str, info: Mapping[str, object]) -> tuple[str, str]:
         version, bound = matching[-1]
         return (
             f"`{line}`{origin}: not for Python {info.get('version')}, since {name} {version} wants {bound.strip()}",
-            "write a version that is for this Python, or take a base that has another",
+            "write a version that is for this Python, or take another base or a `toolchain: {python: VERSION}`",
         )
     if yanked and (
         yanked_versions := [version.strip() for version in yanked[1].split(",") if _is_allowed(line, version.strip())]

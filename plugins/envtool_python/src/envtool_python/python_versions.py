@@ -25,6 +25,7 @@ _DEBIAN = {"bullseye": "3.9.2", "bookworm": "3.11.2", "trixie": "3.13.5"}
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _LOWEST = re.compile(r"\s*>=\s*([0-9]{1,9}(?:\.[0-9]{1,9})*)\s*")
 _RELEASE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*")
+_MINORS = range(8, 30)  # minor versions that a toolchain may have
 _MAX_PATCH = 60  # above the patch versions of every minor version of Python
 
 
@@ -38,7 +39,7 @@ def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata)
     file, line = requires_python_position(project)
     yield WrongSource(
         message=wrong_python_message(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
-        hint=hint(facts.requires_python),
+        hint=hint(facts.requires_python, toolchain=name == "python3"),
         file=file,
         line=line,
         code="python-version",
@@ -50,12 +51,14 @@ def wrong_python_message(specifier: str, has: str) -> str:
     return f"the project wants Python {specifier}, {has}"
 
 
-def hint(specifier: str) -> str:
-    """Returns the hint that names a base with such a Python. Patch versions count: `>=3.11.5` excludes bookworm's
-    3.11.2."""
+def hint(specifier: str, *, toolchain: bool = True) -> str:
+    """Returns the hint that names a base with such a Python, else a toolchain where that is what the env takes its
+    Python from. Patch versions count: `>=3.11.5` excludes bookworm's 3.11.2."""
     if suite := suite_for(specifier):
         return f"`base: {{debian: {suite}}}` has Python {_DEBIAN[suite]}"
-    return "take a base that has it, such as an image: `base: {image: NAME}`"
+    base = "a base that has it, such as an image: `base: {image: NAME}`"
+    minor = next((minor for minor in _MINORS if fits_minor(specifier, (3, minor))), 0) if toolchain else 0
+    return f'write `toolchain: {{python: "3.{minor}"}}`, or take {base}' if minor else f"take {base}"
 
 
 def suite_for(specifier: str) -> str:

@@ -208,13 +208,14 @@ def _forms(value: bytes) -> Iterator[tuple[bytes, bool]]:
     if not is_maskable(value):
         return
     whole = value.strip()
-    units = dict.fromkeys([whole] if b"\n" not in whole else [])
+    has_lines = _GAP.search(whole) is not None
+    units = dict.fromkeys([] if has_lines else [whole])
     for text in (whole, *_json_strings(whole)):
         for line in text.splitlines():
             units.update(dict.fromkeys([line.strip()] if _is_distinct(line.strip()) else []))
             tokens = (token for pattern in _TOKENS for token in pattern.findall(line))
             units.update(dict.fromkeys(filter(_is_token, tokens)))
-    if b"\n" in whole:  # short lines are masked where all of it stands
+    if has_lines:  # short lines are masked where all of it stands
         yield from _segments(_GAP.sub(b"", whole), wraps=True)
         for encoding in _encodings(value):
             yield from _segments(encoding, wraps=True)

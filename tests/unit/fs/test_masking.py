@@ -47,6 +47,15 @@ def test_no_split_of_writes_lets_a_secret_through(secret, before, after, cuts):
             assert line.strip() not in shown.replace(before, b"").replace(after, b"")
 
 
+@pytest.mark.parametrize(
+    "secret", [bytes(5) + b"\r\0", b"abc\rdef", b"a\r\nb\rcdefg", b"ab\r\r  cd12", b"pa\rss\rwo\rrd"]
+)
+def test_a_carriage_return_is_a_line_break(secret):
+    for shown in (secret, secret.replace(b"\r", b"\n"), b"x " + secret + b" y"):
+        assert secret not in masked([secret], [shown])
+        assert MASK in masked([secret], [shown])
+
+
 @given(
     secret=st.binary(min_size=12, max_size=300).filter(lambda value: len(value.strip()) >= 12),
     prefix=st.binary(max_size=9),

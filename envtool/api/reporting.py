@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envtool.lazy_dataclass import dataclass
@@ -90,10 +90,16 @@ class ReportFormat:
     counts_tests: bool = False  # True: `counts` and `cases` are filled in, for which all output is read
 
 
+def no_packages() -> frozenset[str]:
+    """Returns no package: none is known to be installed."""
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedTask:
     """A task that failed, for hints. `packages_with` returns, for each end of a path (`zlib.h`, `bin/cmake`), the
-    package of the base's own distribution that has a file with such a path; it may use the network."""
+    package of the base's own distribution that has a file with such a path; it may use the network. `installed` returns
+    the names of Debian's packages that the env has."""
 
     env: str
     task: str
@@ -101,3 +107,4 @@ class FailedTask:
     output: str  # what it printed last: at most 64 KiB, from a stranger
     base_kind: str
     packages_with: Callable[[Sequence[str]], Mapping[str, str]]
+    installed: Callable[[], Collection[str]] = no_packages

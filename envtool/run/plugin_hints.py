@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from envtool.errors import EnvtoolError, PluginError
+from envtool.errors import EnvtoolError, MakeError, PluginError
+from envtool.store import layers
 
 if TYPE_CHECKING:
     from envtool.build.scheduler import Stack
     from envtool.run.prepared_task import PreparedTask
 
+_DPKG_INFO = "/var/lib/dpkg/info"
+_DPKG_LIST = re.compile(r"([a-z0-9][a-z0-9.+-]*)(?::[a-z0-9]+)?\.list")  # dpkg(1): a file for each installed package
 MAX_LENGTH = 2000  # characters of a hint that are printed
 
 
@@ -29,6 +35,7 @@ def find_hint(task: PreparedTask, stack: Stack, status: int, output: str) -> str
         output=output,
         base_kind=base.node.kind.name,
         packages_with=lambda ends: _packages_with(task, stack, ends),
+        installed=lambda: list_packages(stack),
     )
     for hook in context.failure_hints:
         try:
@@ -47,3 +54,16 @@ def _packages_with(task: PreparedTask, stack: Stack, ends: Sequence[str]) -> Map
 
     site = ContainerSite(task.call.context, stack.layers[0].resolved.request, stack.layers, task.call.event_id)
     return site.packages_with(ends)
+
+
+def list_packages(stack: Stack) -> frozenset[str]:
+    """Returns the names of Debian's packages in a stack, by dpkg's lists of their files; skips damaged layers."""
+    names: list[str] = []
+    if stack.layers[0].resolved.node.kind.name == "host":
+        with suppress(OSError):
+            names += os.listdir(_DPKG_INFO)
+    for layer in stack.layers:
+        with suppress(MakeError):
+            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.read_records(layer.layer))
+            names += [name for directory, _, name in paths if directory.strip("/") == _DPKG_INFO.strip("/")]
+    return frozenset(match[1] for match in map(_DPKG_LIST.fullmatch, names) if match)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from envtool_cc.debian_packages import CMAKE_PACKAGES, HEADERS, LIBRARIES, MACROS, MODULES, PROGRAMS
@@ -97,6 +98,28 @@ def test_what_the_table_does_not_have_is_looked_up():
     ]  # fmt: skip
 
 
+ZLIB = "CMake Error: Could NOT find ZLIB (missing: ZLIB_LIBRARY ZLIB_INCLUDE_DIR)\n"
+COMPILER = "-- The C compiler identification is GNU 14.2.0\n"
+HAS = "`ZLIB` is in the package zlib1g-dev, which the env has: "
+
+
+def test_a_package_that_is_there_is_not_to_be_added():
+    def hint(output, *installed):
+        return missing_package_hint(output, "debian", nothing, lambda: installed)
+
+    assert hint(ZLIB, "zlib1g-dev", "cmake") == (
+        f"{HAS}before `project()` CMake does not know where this system has its libraries, so `find_package(ZLIB)` has"
+        " to stand below it"
+    )
+    other = "what was searched is another directory, version or architecture than the package's"
+    assert hint(COMPILER + ZLIB, "zlib1g-dev") == f"{HAS}{other}"
+    header = "a.c:1:10: fatal error: zlib.h: No such file or directory\n"
+    assert hint(header, "zlib1g-dev") == f"`zlib.h` is in the package zlib1g-dev, which the env has: {other}"
+    assert hint(ZLIB, "zlib1g").startswith("`ZLIB` is in the package zlib1g-dev: add `packages: [zlib1g-dev]`")
+    both = header + "b.c:1:10: fatal error: png.h: No such file\n"
+    assert hint(both, "zlib1g-dev").startswith("`png.h` is in the package libpng-dev: add `packages: [libpng-dev]`")
+
+
 def test_nothing_known_is_no_hint():
     assert missing_package_hint("", "debian", nothing) == ""
     assert missing_package_hint("fatal error: odd.h: No such file or directory", "debian", nothing) == ""
@@ -107,7 +130,9 @@ def test_the_hook():
         env="unit", task="test", status=2, output="x.c:1:10: fatal error: zlib.h: No such file or directory",
         base_kind="debian", packages_with=nothing,
     )  # fmt: skip
-    assert "zlib1g-dev" in envtool_failure_hint(failure)
+    assert "add `packages: [zlib1g-dev]`" in envtool_failure_hint(failure)
+    present = replace(failure, installed=lambda: {"zlib1g-dev"})
+    assert "zlib1g-dev, which the env has: " in envtool_failure_hint(present)
 
 
 @pytest.mark.parametrize("table", [MODULES, CMAKE_PACKAGES, HEADERS, LIBRARIES, PROGRAMS, MACROS])

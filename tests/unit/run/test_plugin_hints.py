@@ -73,3 +73,14 @@ def test_packages_are_looked_up_on_the_base(monkeypatch):
     hint = find(lambda failure: failure.packages_with(["x.h"])["x.h"])
     assert hint == "libx-dev"
     assert asked == [(None, 2, "t")]
+
+
+def test_installed_packages_are_those_with_a_list_of_dpkg(monkeypatch):
+    """Of the layers' own files; on the base `host` this machine's, too."""
+    lists = [b"var/lib/dpkg/info/zlib1g-dev:amd64.list", b"var/lib/dpkg/info/make.list", b"var/lib/dpkg/info/make.md5sums",
+             b"opt/var/lib/dpkg/info/no.list"]  # fmt: skip
+    monkeypatch.setattr(plugin_hints.layers, "read_records", lambda layer: [(path, ()) for path in lists])
+    assert plugin_hints.list_packages(stack_of()) == {"zlib1g-dev", "make"}
+    seen = []
+    find(lambda failure: seen.append(failure.installed()) or "")
+    assert seen == [{"zlib1g-dev", "make"}]

@@ -4,7 +4,7 @@ but for the look-up in the base's index of files, which the caller hands in."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from envtool_cc.debian_packages import CMAKE_PACKAGES, HEADERS, LIBRARIES, MACROS, MODULES, PROGRAMS
@@ -80,10 +80,13 @@ def _things(sort: str, name: str) -> list[tuple[str, str]]:
     return [(sort, name)]
 
 
-def missing_package_hint(output: str, base_kind: str, lookup: Lookup) -> str:
+def missing_package_hint(
+    output: str, base_kind: str, lookup: Lookup, installed: Callable[[], Collection[str]] = frozenset
+) -> str:
     """Returns a hint that names the packages with the missing things: by the table, and for what it does not have by
-    `lookup` (the end of a file's path -> package) in the index of the base's own suite. Empty if nothing is known to be
-    missing, or no package is known to have it."""
+    `lookup` (the end of a file's path -> package) in the index of the base's own suite. Where the env has all of these
+    packages (`installed`), the hint says what else can be wrong. Empty if nothing is known to be missing, or no package
+    is known to have it."""
     things = missing_things(output)
     known = {thing: package for thing in things if (package := table_package(*thing))}
     ends = {end: thing for thing in things if thing not in known for end in path_ends(*thing)}
@@ -97,12 +100,34 @@ def missing_package_hint(output: str, base_kind: str, lookup: Lookup) -> str:
             packages.setdefault(known[thing], []).append(thing[1])
     if not packages:
         return ""
+    present = {*installed()} & {*packages}
+    if present == {*packages}:
+        return _present_hint(output, packages, [thing for thing in things if thing in known])
+    packages = {package: names for package, names in packages.items() if package not in present}
     sentence = "; ".join(f"{_join_names(names)} is in the package {package}" for package, names in packages.items())
     names = ", ".join(packages)
     if base_kind == "host":
         install = f"`apt install {' '.join(packages)}` puts it on this machine"
         return f"{sentence}: {install}, or take `base: {{debian: bookworm}}` and `packages: [{names}]`"
     return f"{sentence}: add `packages: [{names}]` to the env, or a layer `apt: [{names}]`"
+
+
+def _present_hint(output: str, packages: Mapping[str, Sequence[str]], things: Sequence[tuple[str, str]]) -> str:
+    """Returns the hint for things whose packages the env has."""
+    sentence = "; ".join(
+        f"{_join_names(names)} is in the package {package}, which the env has" for package, names in packages.items()
+    )
+    sort, name = things[0]
+    if sort == "cmake" and not _LANGUAGES.search(output):
+        return (
+            f"{sentence}: before `project()` CMake does not know where this system has its libraries, so"
+            f" `find_package({name})` has to stand below it"
+        )
+    return f"{sentence}: what was searched is another directory, version or architecture than the package's"
+
+
+# What CMake prints of the compiler, by `project()`, before it goes on.
+_LANGUAGES = re.compile(r"^-- (?:The \w+ compiler identification is|Detecting \w+ compiler ABI info)", re.MULTILINE)
 
 
 def table_package(sort: str, name: str) -> str:

@@ -44,4 +44,4 @@ def envtool_failure_hint(failure: FailedTask) -> str:
     """Names the packages of headers, libraries, modules and programs that a configure or compile missed."""
     from envtool_cc.missing import missing_package_hint
 
-    return missing_package_hint(failure.output, failure.base_kind, failure.packages_with)
+    return missing_package_hint(failure.output, failure.base_kind, failure.packages_with, failure.installed)

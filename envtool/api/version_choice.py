@@ -12,7 +12,7 @@ say which versions will do, such as `engines` of package.json. A file that disag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from envtool.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
     from envtool.api.env_expansion import Project, Toolchain
+    from envtool.model import EnvDraft, LayerDraft
 
 MAX_TEXT = 1 << 18  # characters of a file of a version manager
 _PLAIN = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){0,3}(?:-?[a-z]{1,9}\.?\d{1,9})?)", re.ASCII)
@@ -79,6 +80,33 @@ def own_versions(toolchain: Toolchain, project: Project) -> Iterator[WantedVersi
         yield WantedVersion(wanted=decision.wanted, file=decision.origin, line=0)
 
 
+def note_other_version(
+    env: EnvDraft,
+    drafts: tuple[LayerDraft, ...],
+    tool: str,
+    wants: Iterator[WantedVersion],
+    has: Mapping[str, str],
+) -> tuple[LayerDraft, ...]:
+    """Returns the layers of an env without this toolchain, the first with a note if a file of the project wants another
+    version than a Debian base has (`has`: suite -> the first numbers of its version), or one that the base `host` may
+    not have. `wants` yields what the files say; an error in one of them is none."""
+    from dataclasses import replace
+
+    wanted = next((wanted for wanted in _until_error(wants) if not wanted.allows), None)
+    if wanted is None or not drafts:
+        return drafts
+    if env.base_kind == "host":
+        text = "the env has that of this machine"
+    else:
+        options = env.base_options
+        version = has.get(str(options.get("suite", "") if isinstance(options, dict) else options or ""), "")
+        if not version or _is_same(wanted.wanted, version):
+            return drafts
+        text = f"the env has {version}"
+    note = f"{_place(wanted)} wants {tool} {wanted.wanted}, {text}: `toolchain: [{tool}]` takes what the file wants"
+    return (replace(drafts[0], note=note), *drafts[1:])
+
+
 def _decision(wanted: WantedVersion) -> Decision:
     return Decision(wanted=wanted.wanted, origin=f"{wanted.file}, {wanted.entry}" if wanted.entry else wanted.file)
 
@@ -96,8 +124,12 @@ def _agrees(decided: WantedVersion, other: WantedVersion, accepts: Callable[[str
         # a version such as "22" stands for many: one of them is enough
         ends = ("", ".0", ".0.0", ".999999", ".999999.999999")[: 5 if decided.wanted.count(".") < 2 else 1]
         return any(accepts(other.allows, decided.wanted + end) for end in ends)
-    pairs = zip(decided.wanted.split("."), other.wanted.split("."), strict=False)
-    return all(one == another for one, another in pairs)
+    return _is_same(decided.wanted, other.wanted)
+
+
+def _is_same(version: str, other: str) -> bool:
+    """Whether two versions are the same as far as both have numbers."""
+    return all(one == another for one, another in zip(version.split("."), other.split("."), strict=False))
 
 
 def _note(tool: str, decided: WantedVersion, disagreeing: Sequence[WantedVersion]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from envtool_go.language import detect
 from envtool_go.plugin import GoLanguage
@@ -184,3 +186,20 @@ def test_packages_from_before_modules_that_need_others(files, foreign):
     assert not found.tested
     assert foreign in found.reason
     assert ": `go mod init`" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("suite", "line", "note"),
+    [
+        ("trixie", "toolchain go1.22.5", "go.mod:5 wants go 1.22.5, the env has 1.24: `toolchain: [go]` takes what the file wants"),
+        ("trixie", "toolchain go1.24.1", ""), ("bookworm", "toolchain default", ""), ("sid", "toolchain go1.22.5", ""),
+        ("trixie", "// toolchain", ""),
+    ],
+)  # fmt: skip
+def test_another_go_is_noted_and_changes_nothing(suite, line, note):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    env = api.EnvDraft(name="unit", base_kind="debian", base_options=suite, options={}, layer_names=(), where=where)
+    plain = GoLanguage().layers(env, testing.MemoryProject({"go.mod": MOD}))
+    files = testing.MemoryProject({"go.mod": f"{MOD}\n{line}\n"})
+    assert GoLanguage().layers(env, files) == (replace(plain[0], note=note), *plain[1:])
+    assert not any(layer.note for layer in GoLanguage().layers(replace(env, toolchains=("go",)), files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from envtool_node.language import NodeLanguage, detect
@@ -241,3 +242,30 @@ def test_tests_in_a_browser_are_left_out_where_there_is_none(scripts, task, left
 
 def test_nothing_is_detected_where_there_is_no_package():
     assert detect(testing.MemoryProject({})) == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "text", "note"),
+    [
+        ("trixie", "v22.12.0", ".nvmrc:1 wants node 22.12.0, the env has 20: `toolchain: [node]` takes what the file wants"),
+        ("trixie", "20.9", ""), ("bookworm", "18", ""), ("sid", "22", ""), ("trixie", "lts/*", ""),
+    ],
+)  # fmt: skip
+def test_another_node_is_noted_and_changes_nothing(suite, text, note):
+    files = {"package.json": manifest(dependencies={"a": "1"}), "package-lock.json": LOCK}
+    env = replace(draft(), base_options=suite)
+    plain = NodeLanguage().layers(env, testing.MemoryProject(files))
+    drafts = NodeLanguage().layers(env, testing.MemoryProject({**files, ".nvmrc": text}))
+    assert drafts == (replace(plain[0], note=note), *plain[1:])
+
+
+def test_whose_node_an_env_has_decides_the_note():
+    files = testing.MemoryProject({"package.json": manifest(dependencies={"a": "1"}), ".nvmrc": "22\n"})
+    (npm,) = NodeLanguage().layers(draft("host"), files)
+    assert (
+        npm.note
+        == ".nvmrc:1 wants node 22, the env has that of this machine: `toolchain: [node]` takes what the file wants"
+    )
+    pinned = replace(draft("host"), toolchains=("node",))
+    for env in (pinned, draft("image"), draft("host", node="/opt/node/bin/node")):
+        assert not any(layer.note for layer in NodeLanguage().layers(env, files))

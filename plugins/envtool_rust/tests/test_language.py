@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from envtool_rust.language import detect
 from envtool_rust.plugin import RustLanguage
@@ -133,3 +135,36 @@ def test_a_newer_rust_is_a_toolchain_where_rustup_has_a_server(monkeypatch):
     (found,) = detect(testing.MemoryProject(files))
     assert found.tested
     assert found.env["toolchain"] == {"rust": "1.88"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "channel", "note"),
+    [
+        ("trixie", "1.80.1", "rust-toolchain.toml:2 wants rust 1.80.1, the env has 1.85: `toolchain: [rust]` takes what the file wants"),
+        ("trixie", "1.85", ""), ("bookworm", "1.63.0", ""), ("sid", "1.80", ""), ("trixie", "stable", ""),
+    ],
+)  # fmt: skip
+def test_another_rust_is_noted_and_changes_nothing(suite, channel, note):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    env = api.EnvDraft(name="unit", base_kind="debian", base_options=suite, options={}, layer_names=(), where=where)
+    for files in ({"Cargo.toml": PACKAGE}, {"Cargo.toml": WITH, "Cargo.lock": LOCK}):
+        plain = RustLanguage().layers(env, testing.MemoryProject(files))
+        wanted = {"rust-toolchain.toml": f'[toolchain]\nchannel = "{channel}"\n'}
+        drafts = RustLanguage().layers(env, testing.MemoryProject({**files, **wanted}))
+        assert drafts == (replace(plain[0], note=note), *plain[1:])
+        pinned = replace(env, toolchains=("rust",))
+        assert not any(
+            layer.note for layer in RustLanguage().layers(pinned, testing.MemoryProject({**files, **wanted}))
+        )
+
+
+def test_a_version_file_that_may_not_be_read_changes_nothing(monkeypatch):
+    plain, read = layers({"Cargo.toml": PACKAGE}), testing.MemoryProject.read
+
+    def refuse(self, path):
+        if path.startswith("rust-toolchain"):
+            raise api.UsageError(f"{path} leads out of the project", code="project-file")
+        return read(self, path)
+
+    monkeypatch.setattr(testing.MemoryProject, "read", refuse)
+    assert layers({"Cargo.toml": PACKAGE}) == plain

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from envtool import api
 from envtool_go.go_toolchain import RELEASES, free_name, suite_for, toolchain_layers
-from envtool_go.kinds import join
+from envtool_go.kinds import FILES, GO, join, wants
 
 if TYPE_CHECKING:
     from envtool_go.go_files import GoFile
@@ -40,7 +40,20 @@ def language_layers(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerD
     toolchain = toolchain_layers(env, used_names)
     needs = tuple(draft.name for draft in toolchain) or env.layer_names
     modules = api.LayerDraft(name=free_name("modules", used_names), kind="go", options=options, needs=needs)
-    return (*toolchain, modules)
+    return _note_version(env, project, (*toolchain, modules))
+
+
+def _note_version(
+    env: api.EnvDraft, project: api.Project, drafts: tuple[api.LayerDraft, ...]
+) -> tuple[api.LayerDraft, ...]:
+    """Returns the layers, with a note if the line `toolchain` of go.work or go.mod wants another Go."""
+    is_own = env.options.get("go", GO) == GO and "go" not in env.toolchains
+    texts = [project.read(file) or "" for file in FILES] if is_own and env.base_kind in ("debian", "host") else []
+    if not any("toolchain" in text for text in texts):
+        return drafts
+    from envtool.api.version_choice import note_other_version
+
+    return note_other_version(env, drafts, "go", wants(project), {suite: f"1.{minor}" for minor, suite in RELEASES})
 
 
 def _go_layer(env: api.EnvDraft, project: api.Project) -> dict[str, api.Json]:

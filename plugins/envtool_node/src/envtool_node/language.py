@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Lock files of other package managers -> the manager. npm would not install the versions that they pin.
 OTHER_LOCKFILES = {"bun.lock": "bun", "bun.lockb": "bun"}
+RELEASES = {"bookworm": "18", "trixie": "20"}  # https://packages.debian.org/nodejs: Debian suite -> its version
 MANAGERS = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
 MANAGER_FILES = {  # what they read beside package.json, the lock file and their settings
     "pnpm": ("patches/*.patch",),
@@ -59,7 +60,26 @@ class NodeLanguage(api.Language):
             raise api.SpecError((api.Problem(where=where, message=str(error), code="npm-file", text=line),)) from None
         lockfile = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
         manager = _choose_manager(env, project, directory, manifest, lockfile)
-        return _layers(env, project, directory, manifest, lockfile, manager)
+        return _note_version(env, project, _layers(env, project, directory, manifest, lockfile, manager))
+
+
+def _note_version(
+    env: api.EnvDraft, project: api.Project, drafts: tuple[api.LayerDraft, ...]
+) -> tuple[api.LayerDraft, ...]:
+    """Returns the layers, with a note if .nvmrc or .node-version wants another Node.js than the env has."""
+    from envtool_node.version_files import PLAIN, wanted_nodes
+
+    is_own = env.options.get("node", "node") == "node" and "node" not in env.toolchains
+    if not is_own or env.base_kind not in ("debian", "host"):
+        return drafts
+    try:
+        if not any(project.read(file) for file in PLAIN):
+            return drafts
+    except api.UsageError:  # a file that may not be read, which nothing but this note needs
+        return drafts
+    from envtool.api.version_choice import note_other_version
+
+    return note_other_version(env, drafts, "node", wanted_nodes(project), RELEASES)
 
 
 def _layers(

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from envtool import api
-from envtool_rust.kinds import join
-from envtool_rust.rust_toolchain import MINOR, SUITE, free_name, toolchain_layers
+from envtool_rust.kinds import CARGO, join
+from envtool_rust.rust_toolchain import MINOR, RELEASES, SUITE, free_name, toolchain_layers
 
 if TYPE_CHECKING:
     from envtool_rust.cargo_manifest import Manifest
@@ -37,12 +37,31 @@ def language_layers(env: api.EnvDraft, project: api.Project) -> tuple[api.LayerD
     used_names = {*env.layer_names, *env.above}
     toolchain = toolchain_layers(env, used_names)
     if not needed:
-        return toolchain
+        return _note_version(env, project, toolchain)
     if "cargo" in env.options:
         options["cargo"] = env.options["cargo"]
     needs = tuple(draft.name for draft in toolchain) or env.layer_names
     crates = api.LayerDraft(name=free_name("crates", used_names), kind="cargo", options=options, needs=needs)
-    return (*toolchain, crates)
+    return _note_version(env, project, (*toolchain, crates))
+
+
+def _note_version(
+    env: api.EnvDraft, project: api.Project, drafts: tuple[api.LayerDraft, ...]
+) -> tuple[api.LayerDraft, ...]:
+    """Returns the layers, with a note if a file wants another Rust than the env has."""
+    from envtool_rust.rust_version_files import FILES, wanted_rusts
+
+    is_own = env.options.get("cargo", CARGO) == CARGO and "rust" not in env.toolchains
+    if not is_own or env.base_kind not in ("debian", "host"):
+        return drafts
+    try:
+        if not any(project.read(file) for file in FILES):
+            return drafts
+    except api.UsageError:  # a file that may not be read, which nothing but this note needs
+        return drafts
+    from envtool.api.version_choice import note_other_version
+
+    return note_other_version(env, drafts, "rust", wanted_rusts(project), RELEASES)
 
 
 def _cargo_layer(root: Manifest, project: api.Project) -> tuple[bool, dict[str, api.Json]]:

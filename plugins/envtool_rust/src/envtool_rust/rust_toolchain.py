@@ -10,6 +10,7 @@ PACKAGES = ("cargo", "gcc", "libc6-dev")
 PINNED = ("clippy", "rustfmt")  # components of every pinned toolchain
 SUITE = "trixie"  # of Debian, for a project without a spec: cargo 1.85
 MINOR = 85  # of that cargo: 1.85
+RELEASES = {"bookworm": "1.63", "trixie": "1.85"}  # https://packages.debian.org/rustc: Debian suite -> its version
 
 
 def toolchain_layers(env: api.EnvDraft, used_names: set[str]) -> tuple[api.LayerDraft, ...]:

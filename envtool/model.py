@@ -379,6 +379,7 @@ class Detection:
     env: Json = None  # the value of the env in the spec
     directory: str = ""  # of a project in a subdirectory, which gets a spec of its own; envtool sets it
     programs: tuple[str, ...] = ()  # that its tests start besides those of the language, as in "python3"
+    hint: str = ""  # what to type where it is not tested, if something in the project has to change first
 
     @property
     def tested(self) -> bool:

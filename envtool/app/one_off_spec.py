@@ -145,7 +145,9 @@ def _mapping_node(option: str, text: str, hint: str) -> yaml.Node:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UsageError(f"`{option} {text}` is not YAML: {problem}", code="usage.yaml", hint=hint) from error
     if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"`{option} {text}` is not a mapping", code="usage.yaml", hint=hint)
+        message = f"`{option} {text}` is not a mapping: it is YAML, `KIND: VALUE`"
+        message += ", with a space after the colon" if re.match(r"[A-Za-z][\w-]*:\S", text) else ""
+        raise UsageError(message, code="usage.yaml", hint=hint)
     return node
 
 

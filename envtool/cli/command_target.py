@@ -50,7 +50,7 @@ def one_off_options(function: Function) -> Function:
             "layers",
             metavar="LAYER",
             multiple=True,
-            help="With --base: a layer as in a spec, such as 'apt: [jq]'; may be repeated.",
+            help="With --base: a layer as in a spec, in YAML, such as 'apt: [jq]'; may be repeated.",
         ),
         _option(
             "--base",
@@ -86,7 +86,9 @@ def read_target(ctx: click.Context, env: str | None) -> Target | None:
     if not one_off.base:
         if one_off != OneOff():
             option = "--with" if one_off.layers else "--network" if one_off.network else "--print"
-            raise UsageError(f"`{option}` needs `--base`", code="usage.base", hint=_EXAMPLE)
+            hint = f"{_EXAMPLE}; `--base host` is this machine, to whose system `apt` cannot add packages"
+            message = f"`{option}` needs `--base`, which is not `host` by itself, as it is in a spec"
+            raise UsageError(message, code="usage.base", hint=hint)
         if env is None:
             raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
         return Target(settings, env)

@@ -308,6 +308,13 @@ def misplaced_names_hint(ctx: click.Context, words: Sequence[str]) -> str:
     return env_option_hint(spec, words)
 
 
+def env_choice_hint(ctx: click.Context) -> str:
+    """The hint for a command line without its env; "" where the spec has none, or cannot be read."""
+    names = _env_and_task_names(ctx)[0]
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"say which of {', '.join(names[:12])}{more}" if names else ""
+
+
 def _subject_names(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
     if (spec := _load_spec(ctx)) is None:
         return []

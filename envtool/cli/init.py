@@ -70,6 +70,8 @@ def command(ctx: click.Context, /, test: str, source: str) -> None:
         if any(problem.code == "source" for problem in error.problems) and (top := starter.around(request)):
             print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
         raise
+    if existing := [name for name in texts if os.path.lexists(os.path.join(settings.directory, name))]:
+        raise _included_exist_error(settings, existing)
     for name, text in reversed(texts.items()):  # the file that includes the others is written last
         _write_spec(
             path if name == "envtool.yaml" else os.path.join(settings.directory, name), settings.directory, text
@@ -147,10 +149,25 @@ def _exists_error(path: str) -> UsageError:
     return UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it")
 
 
+def _included_exist_error(settings: Settings, existing: Sequence[str]) -> UsageError:
+    """The error where there is no spec, but files that it would include are there: all of them."""
+    from envtool.cli.init_text import include_names
+
+    paths = ", ".join(f"`{os.path.join(settings.directory, name)}`" for name in existing)
+    listed = ", ".join(f"{name}: {path}" for name, path in include_names(existing).items())
+    exist, them = ("exist", "them") if len(existing) > 1 else ("exists", "it")
+    message = f"{paths} {exist}, and no spec that includes {them}"
+    hint = f"write `include: {{{listed}}}` in an envtool.yaml; or remove {them}, then `{settings.again()} init`"
+    return UsageError(message, code="usage.exists", hint=hint)
+
+
 def _nothing_found_error(detections: Sequence[Detection], again: str, other: str) -> UsageError:
     """The error where nothing is written: what was detected, and what to type. `other` is a file of another tool."""
     listed = "".join(f"\n  {detection.language}: {detection.reason}" for detection in detections)
     message = f"found nothing here whose tests I know how to run{':' if listed else ''}{listed}"
-    hint = f"write the test command: `{again} init --test 'make check'`"
-    hint += f"; or take over what {other} says: `{again} init --from {shlex.quote(other)}`" if other else ""
+    hints = [*dict.fromkeys(detection.hint for detection in detections if detection.hint)]
+    if not all(detection.hint for detection in detections) or not hints:  # with such a project the command would fail
+        hints.append(f"write the test command: `{again} init --test 'make check'`")
+    hints += [f"take over what {other} says: `{again} init --from {shlex.quote(other)}`"] if other else []
+    hint = "; or ".join(hints)
     return UsageError(message, code="usage.unknown", hint=hint)

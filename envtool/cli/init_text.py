@@ -28,9 +28,7 @@ def render_spec_files(detections: Sequence[Detection], test: str = "") -> dict[s
     envs = _envs_mapping(own, test)
     if not envs and not below:
         return {}
-    includes: dict[str, Json] = {
-        _include_name(directory, [*below]): f"{directory}/{INCLUDED_NAME}" for directory in below
-    }
+    includes: dict[str, Json] = {**include_names([f"{directory}/{INCLUDED_NAME}" for directory in below])}
     first: dict[str, Json] = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
     included = {
         f"{directory}/{INCLUDED_NAME}": _render({"envs": _envs_mapping(detections_below, "")}, detections_below)
@@ -53,6 +51,12 @@ def init_json(written: Sequence[str], used: Sequence[Detection], left_out: Seque
         for detection in detections
     ]
     return {"file": written[0], "written": [*written], "found": found}
+
+
+def include_names(paths: Sequence[str]) -> dict[str, str]:
+    """Returns the value of `include` for specs of projects below: name -> path."""
+    directories = [path.rpartition("/")[0] for path in paths]
+    return {_include_name(directory, directories): path for directory, path in zip(directories, paths, strict=True)}
 
 
 def _include_name(directory: str, directories: Sequence[str]) -> str:

@@ -220,8 +220,12 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
         elif path.endswith((" exec", " test", " build", " run")):
             hint = f"what belongs to the command goes after `--`; see `{path} --help`"
     elif isinstance(error, click.MissingParameter):
-        name = error.param.make_metavar(context) if error.param and context else "a value"
+        name = error.param.make_metavar(context).strip("[]") if error.param and context else "a value"
         message = f"`{path}` needs {name}"
+        if context and error.param and error.param.name == "env":
+            from envtool.cli.common_options import env_choice_hint
+
+            hint = env_choice_hint(context) or hint
     elif isinstance(error, click.BadOptionUsage) and error.option_name:
         needs_value = "does not take" not in error.message
         message = f"`{path} {error.option_name}` {'needs a value' if needs_value else 'takes no value'}"

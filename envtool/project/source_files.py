@@ -218,9 +218,10 @@ def all_files(top: int, below: str = "") -> list[str]:
 def normalize_pattern(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
-        raise UsageError(
-            f"input `{pattern}` leaves the project", code="input-outside", hint="paths are relative to the project"
-        )
+        hint = "paths are relative to the project"
+        if pattern.startswith("/"):
+            hint += "; what a layer has at an absolute path is no file of the project: a command reads it there"
+        raise UsageError(f"input `{pattern}` leaves the project", code="input-outside", hint=hint)
     return "/".join(parts)
 
 

@@ -157,6 +157,14 @@ def _misplaced_key_hint(key: str, node: YamlNode, sort: str, schema: dict[str, J
         verb = key if key in ("test", "build", "check", "lint") else "test"
         tasks = f"tasks: {{{verb}:{written.partition(':')[2]}}}"
         return f"write `{tasks}`" if sort == "env" else f"write `envs: {{NAME: {{{tasks}}}}}`"
+    both = (_MOVE_HINTS.get((sort, "task"), ""), _MOVE_HINTS.get((sort, "layer"), ""))
+    if key not in _VERBS and all(both) and all(key in _keys_of_mapping(other, schema) for other in ("task", "layer")):
+        layer = (
+            f"layers: {{NAME: {{KIND: {_OPEN}, {written}}}}}"
+            if sort == "top"
+            else f"layers: [{{KIND: {_OPEN}, {written}}}]"
+        )
+        return f"{both[0].format(written=written)}; or to a layer: `{layer}`"
     for other_sort in ("base", "layer", "task", "top") if sort == "env" else ("base", "env", "layer", "task", "top"):
         if other_sort != sort and key in _keys_of_mapping(other_sort, schema):
             return _MOVE_HINTS.get((sort, other_sort), "").format(written=written)

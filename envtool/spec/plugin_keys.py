@@ -350,5 +350,8 @@ def check_keys(
         message = f"the key `{key}` belongs to language {listed}, and {label} {has}"
         wanted = min(owners[key])
         both = ", ".join([*(entry.name for entry in entries), wanted])
-        hint = f"an env may have several: `language: [{both}]`" if entries else f"add `language: {wanted}`"
+        hint = f"add `language: {wanted}`"
+        if entries:
+            keys = ", ".join(f"`{name}`" for name in sorted(own)) or "none"
+            hint = f"remove it: keys of {names} are {keys}; or, for an env of both languages, `language: [{both}]`"
         work.problems.add(node.key(key), message, code="unknown-key", hint=hint)

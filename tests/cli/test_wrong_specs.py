@@ -94,6 +94,7 @@ WRONG = {
         *layer("{debian: sid}", "{run: make, timeout: 5m}", "{run: make, frob: x}", "{copy: {source: a, dest: /b}}"),
         *base("{apt: [x]}", "{debian: sid, network: true}", "{debian: sid, image: x}"),
         *layer("{atp: [gcc]}", "{run: make, input: [src]}", "{run: make, cmd: x}", "{fetch: {ulr: x}}"),
+        *of("{needs: [x]}", "{language: rust, source: /src}"),
         *base("{debain: bookworm}", "{debian: {siute: bookworm}}", "{ubuntu: noble}"),
     ],
     "missing": [

@@ -229,3 +229,28 @@ def test_what_a_stop_leaves_is_said(place):
     place.until(place.asleep, "it is under way", 30)
     ask(process, "group")
     compare("interrupted", place, place.finish(process))
+
+
+def test_init_names_all_specs_below_that_are_there_already(place):
+    """The spec is gone, those that it included are there: the error says how they come into a new one."""
+    for name in ("api", "web"):
+        place.write(f"{name}/go.mod", "module a\n\ngo 1.19\n")
+    assert place.envtool("init").status == 0
+    (place.project / "envtool.yaml").unlink()
+    done = place.envtool("init")
+    assert done.status == 2
+    included = "include: {api: api/envtool.package.yaml, web: web/envtool.package.yaml}"
+    assert "`./api/envtool.package.yaml`, `./web/envtool.package.yaml` exist, and no spec" in done.err
+    assert f"hint: write `{included}` in an envtool.yaml; or remove them, then `envtool init`" in " ".join(
+        done.err.split()
+    )
+    assert not (place.project / "envtool.yaml").exists()
+    place.write("envtool.yaml", f"version: 1\n{included}\n")
+    assert [env["name"] for env in place.envtool("list", "--json").events[0]["envs"]] == ["api/unit", "web/unit"]
+
+
+def test_init_says_what_writes_the_sums_of_a_go_module(place):
+    place.write("go.mod", "module a\n\ngo 1.19\n\nrequire example.org/b v1.0.0\n")
+    done = place.envtool("init")
+    assert done.status == 2
+    assert "  go: go.mod requires modules, and there is no go.sum\nhint: `go mod tidy` writes it\n" in done.err

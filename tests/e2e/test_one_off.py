@@ -50,7 +50,10 @@ def test_a_shell(place):
     [
         (["--base", "host"], "error: no command to run in `one-off`"),
         (["--base", "host", "true"], "error: `--base` stands in place of an env, and `true` is given, too"),
-        (["--with", "apt: [jq]", "--", "jq"], "error: `--with` needs `--base`"),
+        (
+            ["--with", "apt: [jq]", "--", "jq"],
+            "error: `--with` needs `--base`, which is not `host` by itself, as it is in a spec\nhint: for example",
+        ),
         (["unit", "--print"], "error: `--print` needs `--base`"),
         (["-C", "/", "--base", "host", "--", "true"], "error: `--base` needs no project, and `-C` names one"),
         (["--base", "alpine:3", "--", "true"], "error: `--base alpine:3`: no kind of base is `alpine`"),

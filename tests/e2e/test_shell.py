@@ -76,3 +76,11 @@ def test_files_that_shells_read_change_no_path(place):
             assert process.wait(10) == 7, name
         finally:
             os.close(master)
+
+
+def test_without_an_env_the_envs_are_named(place):
+    place.spec("envs:\n  unit: {matrix: {n: [1, 2]}, tasks: {test: 'true'}}\n")
+    for verb in ("shell", "exec", "env", "sbom"):
+        done = place.envtool(verb)
+        assert done.status == 2
+        assert done.err == f"error: `envtool {verb}` needs ENV\nhint: say which of unit[1], unit[2]\n"

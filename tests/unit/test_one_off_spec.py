@@ -49,6 +49,12 @@ def test_layers_stay_as_they_are_written():
         ("host", ["jq"], "`--with jq` is not a mapping", "for example `--with 'apt: [jq]'`"),
         ("host", ["apt: [jq"], "`--with apt: [jq` is not YAML: ", "for example"),
         ("host", [""], "`--with ` is not a mapping", "for example"),
+        (
+            "host",
+            ["apt:jq"],
+            "is not a mapping: it is YAML, `KIND: VALUE`, with a space after the colon",
+            "for example",
+        ),
         ("host", ["a: 1\n---\nb: 1"], "is not YAML: ", "for example"),
     ],
 )

@@ -96,9 +96,11 @@ def _build(state: ImportState, node: YamlNode) -> tuple[dict[str, Json] | None, 
         options["args"] = args
     content = state.project.read_bytes(path) if state.has_file(path) else None
     if content is None:
-        hint = "`dockerfile:` names another one" if not file else ""
-        state.note(node, "build", "changed", f"no Dockerfile of the project is at `{path}`", hint)
-        return options or {"file": path}, image_defaults.UNKNOWN
+        hint = (
+            f"add it, or name another one by `dockerfile:`, and type the command again: git ignores `{path}`, perhaps"
+        )
+        state.note(node, "build", "left-out", f"no Dockerfile of the project is at `{path}`", hint)
+        return None, image_defaults.UNKNOWN
     return options or {"file": path}, image_defaults.of_dockerfile(content.decode(errors="replace"), target)
 
 

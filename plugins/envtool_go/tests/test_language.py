@@ -112,6 +112,13 @@ def test_what_could_not_pass_is_not_detected(files, why):
     assert why in found.reason
 
 
+def test_a_module_without_its_sums_says_what_writes_them():
+    (found,) = detect(testing.MemoryProject({"go.mod": WITH}))
+    assert (found.reason, found.hint) == (
+        "go.mod requires modules, and there is no go.sum", "`go mod tidy` writes it",
+    )  # fmt: skip
+
+
 def test_nothing_is_detected_where_there_is_no_module():
     assert detect(testing.MemoryProject({})) == []
 

@@ -221,6 +221,18 @@ def test_a_command_follows_what_the_dockerfile_says(build, base, command, user, 
     assert taken.service["user"] == user
 
 
+def test_a_build_without_a_dockerfile_is_left_out_as_a_whole(tmp_path, take):
+    """The base of such a service would not be there: the service is left out, and those that wait for it say so."""
+    text = "services:\n  api: {build: api}\n  s: {image: alpine, command: x, depends_on: [api]}\n"
+    taken = take(tmp_path, text)
+    assert [*taken.spec["services"]] == ["s"]
+    assert taken.said("left-out") == [
+        "2:16 build: no Dockerfile of the project is at `api/Dockerfile`",
+        "3:47 depends_on: `api` is left out: not waited for",
+    ]
+    assert not taken.said("changed")
+
+
 def test_a_build_below(tmp_path, take):
     text = (
         "services: {s: {build: {context: ./app, dockerfile: ci/Dockerfile.dev}, image: team/s, platform: linux/amd64}}"

@@ -136,7 +136,9 @@ def detect(project: api.Project) -> list[api.Detection]:
     try:
         language_layers(draft, project)
     except api.SpecError as error:
-        return [api.Detection(language="go", reason=f"{name}: {error.problems[0].message}", env=env)]
+        message, hint = error.problems[0].message, error.problems[0].hint
+        reason = message if message.startswith(f"{name} ") else f"{name}: {message}"
+        return [api.Detection(language="go", reason=reason, env=env, hint=hint)]
     packages = " ".join(f"./{join(use)}/..." if join(use) != "." else "./..." for use in file.uses)
     task = f"go test {packages} {{{{ args }}}}" if file.uses else TASK
     return [api.Detection(language="go", reason=name, env={**env, "tasks": {"test": task}})]

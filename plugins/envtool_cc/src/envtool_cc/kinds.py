@@ -184,23 +184,41 @@ class WheelToolchain(api.ToolchainKind):
         return replace(recipe, steps=(*recipe.steps, finish))
 
 
-def _toolchain_of(command: str, program: str, package_name: str) -> WheelToolchain:
-    """Returns the kind for one program: its command, its name for people, and that of its package in the index."""
+class CMakeToolchain(WheelToolchain):
+    """CMake, with CTest and CPack, from its wheel."""
 
-    class ProgramToolchain(WheelToolchain):
-        __doc__ = f"{program}, from its wheel."
-        name: ClassVar[str] = f"{command}-toolchain"
-        tool: ClassVar[str] = command
-        title: ClassVar[str] = program
-        distribution: ClassVar[str] = package_name
-
-    return ProgramToolchain()
+    name: ClassVar[str] = "cmake-toolchain"
+    tool: ClassVar[str] = "cmake"
+    title: ClassVar[str] = "CMake"
+    distribution: ClassVar[str] = "cmake"
 
 
-TOOLCHAIN_KINDS = (
-    _toolchain_of("cmake", "CMake", "cmake"),  # with CTest and CPack
-    _toolchain_of("meson", "Meson", "meson"),  # the env's own python3 runs it
-    _toolchain_of("ninja", "Ninja", "ninja"),
-    _toolchain_of("zig", "Zig", "ziglang"),  # `zig cc` is a C compiler
-)
+class MesonToolchain(WheelToolchain):
+    """Meson, from its wheel: the env's own python3 runs it."""
+
+    name: ClassVar[str] = "meson-toolchain"
+    tool: ClassVar[str] = "meson"
+    title: ClassVar[str] = "Meson"
+    distribution: ClassVar[str] = "meson"
+
+
+class NinjaToolchain(WheelToolchain):
+    """Ninja, from its wheel."""
+
+    name: ClassVar[str] = "ninja-toolchain"
+    tool: ClassVar[str] = "ninja"
+    title: ClassVar[str] = "Ninja"
+    distribution: ClassVar[str] = "ninja"
+
+
+class ZigToolchain(WheelToolchain):
+    """Zig, from its wheel: `zig cc` is a C compiler."""
+
+    name: ClassVar[str] = "zig-toolchain"
+    tool: ClassVar[str] = "zig"
+    title: ClassVar[str] = "Zig"
+    distribution: ClassVar[str] = "ziglang"
+
+
+TOOLCHAIN_KINDS = (CMakeToolchain(), MesonToolchain(), NinjaToolchain(), ZigToolchain())
 TOOLCHAINS = tuple(api.Toolchain(name=kind.tool, kind=kind.name) for kind in TOOLCHAIN_KINDS)

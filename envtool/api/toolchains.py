@@ -118,8 +118,8 @@ def _nothing_fits(
         message += f"; {name} has {describe_versions(wanted, versions)}"
     if failed:
         answers = (f"{name} ({error.message})" for name, error in failed)
-        message += f"; no answer from {', '.join(answers)}"
-    hint = "write one of these versions" if offered else "what does not answer is configured on this machine"
+        message += f"; no versions from {', '.join(answers)}"
+    hint = "write one of these versions" if offered else "where versions come from is configured on this machine"
     if elsewhere:
         named = (error.hint for _, error in failed if error.hint and error.code == "toolchain-registry")
         hint = f"{hint if offered else next(named, hint)}; {elsewhere}"

@@ -51,7 +51,8 @@ def _note_lines(notes: Sequence[Note], style: Style, *, beside: bool = False) ->
             lines.append(style.paint("1", heading))
         for note, services in grouped:
             subject = f"{', '.join(services)}: " if any(services) else ""
-            lines.append(f"  {note.where}: {one_line(f'{subject}`{note.key}`: {note.message}')}")
+            key = "" if services == [note.key] else f"`{note.key}`: "  # a note about a whole env has its name as key
+            lines.append(f"  {note.where}: {one_line(f'{subject}{key}{note.message}')}")
             if note.hint:
                 lines.append(f"    {style.paint('36', 'hint:')} {one_line(note.hint)}")
     if meaningless := _meaningless(notes):

@@ -77,7 +77,7 @@ def size(ctx: click.Context, /) -> None:
 @click.option("--remove", is_flag=True, help="Remove them: the next run of their tasks begins with empty ones.")
 @click.pass_context
 def caches(ctx: click.Context, /, names: tuple[str, ...], remove: bool) -> None:
-    """List the directories that tasks keep from run to run (`caches:` in the spec), of all projects.
+    """List the directories that `caches:` keeps from run to run, of all projects.
 
     With names, only those of an env, of a path in the container, or of a key. Caches in use are not removed.
     """

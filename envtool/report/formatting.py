@@ -167,6 +167,8 @@ def _finished_line(event: Finished, piece: RunningWork | None, *, fetched: float
 def _task_line(event: Finished, piece: RunningWork | None, detail: str, *, style: Style) -> LineLayout:
     names = (one_line(event.env), one_line(event.name))
     outputs = _format_outputs(event, style)
+    if outputs and detail:  # a note of its own, as in "x: nothing matches"
+        outputs = f";{outputs}"
     if event.outcome == "cached":
         unchanged_text = one_line(unchanged.describe_unchanged(event.since, event.host, now=event.time))
         notes = f"; {detail}" if detail else ""

@@ -120,6 +120,12 @@ def test_a_failed_task_outweighs_an_env_that_was_not_made(fake):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_no_help_cuts_the_line_of_a_verb(envtool, verb):
+    listed = envtool(verb, "--help").out.partition("\nVerbs:\n")[2].partition("\nExamples:\n")[0]
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_help_has_an_example_that_parses(envtool, verb):
     ran = envtool(verb, "--help")
     assert ran.status == 0

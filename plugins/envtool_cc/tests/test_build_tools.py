@@ -162,7 +162,7 @@ def test_a_directory_of_this_machine(tmp_path):
 
 
 def test_an_index_that_does_not_answer_is_named():
-    with pytest.raises(api.ResolveError, match=r"no answer from Python package index \(.*index\.invalid"):
+    with pytest.raises(api.ResolveError, match=r"no versions from Python package index \(.*index\.invalid"):
         resolve("3.29", site_of({}))
 
 

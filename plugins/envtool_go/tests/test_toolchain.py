@@ -101,7 +101,7 @@ def test_what_cannot_be_had(tmp_path, host):
         GoToolchain().resolve(testing.request({"version": "1.99"}), FileSite(tmp_path, served()))
     host.delenv("GOPROXY")
     host.setattr(go_releases, "_host_defaults", lambda: go_releases._Settings("", ""))
-    with pytest.raises(api.ResolveError, match=r"no answer from Go proxy \(GOPROXY of this machine names no proxy"):
+    with pytest.raises(api.ResolveError, match=r"no versions from Go proxy \(GOPROXY of this machine names no proxy"):
         GoToolchain().resolve(testing.request({"version": "1.22"}), FileSite(tmp_path, served()))
 
 

@@ -170,7 +170,7 @@ def test_a_feature_release_that_is_listed_and_does_not_come():
     at = site()
     at.urls = {url: content for url, content in at.urls.items() if "feature_releases" not in url}
     with pytest.raises(
-        api.ResolveError, match=r"no answer from Adoptium server \(https://jdk\.invalid/v3/assets/feature"
+        api.ResolveError, match=r"no versions from Adoptium server \(https://jdk\.invalid/v3/assets/feature"
     ):
         resolve("21", at)
 
@@ -179,7 +179,7 @@ def test_no_server(host):
     host.delenv("ENVTOOL_ADOPTIUM_MIRROR")
     with pytest.raises(api.ResolveError) as refused:
         resolve("21")
-    assert "no answer from Adoptium server (this machine names no server of JDKs)" in refused.value.message
+    assert "no versions from Adoptium server (this machine names no server of JDKs)" in refused.value.message
     assert refused.value.hint.startswith("set ENVTOOL_ADOPTIUM_MIRROR, or write")
 
 

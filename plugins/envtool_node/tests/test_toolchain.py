@@ -100,7 +100,7 @@ def test_an_archive_with_another_hash_is_refused():
 
 
 def test_a_registry_without_an_answer_is_named():
-    with pytest.raises(api.ResolveError, match=r"no answer from npm \(.*registry\.invalid"):
+    with pytest.raises(api.ResolveError, match=r"no versions from npm \(.*registry\.invalid"):
         NodeToolchain().resolve(testing.request({"version": "22"}), testing.MemorySite())
 
 

@@ -163,10 +163,10 @@ def test_no_list(host):
     host.delenv("UV_PYTHON_DOWNLOADS_JSON_URL")
     with pytest.raises(api.ResolveError) as refused:
         resolve("3.12")
-    assert "no answer from uv's list (this machine names no list of Pythons)" in refused.value.message
+    assert "no versions from uv's list (this machine names no list of Pythons)" in refused.value.message
     assert refused.value.hint.startswith("set UV_PYTHON_DOWNLOADS_JSON_URL, or write `toolchain: {python: {version: …,")
     host.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", "https://down.invalid/x.json")
-    with pytest.raises(api.ResolveError, match=r"no answer from uv's list \(https://down\.invalid/x\.json"):
+    with pytest.raises(api.ResolveError, match=r"no versions from uv's list \(https://down\.invalid/x\.json"):
         resolve("3.12")
 
 

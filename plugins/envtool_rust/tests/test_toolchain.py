@@ -166,13 +166,15 @@ def test_no_server(host):
     host.setenv("RUSTUP_DIST_SERVER", "")
     with pytest.raises(api.ResolveError) as refused:
         resolve("1.80")
-    assert "no answer from Rust channel server (this machine names no channel server of Rust)" in refused.value.message
+    assert (
+        "no versions from Rust channel server (this machine names no channel server of Rust)" in refused.value.message
+    )
     assert refused.value.hint.startswith(
         "set RUSTUP_DIST_SERVER, or write `toolchain: {rust: {version: …, mirror: URL}}`"
     )
     host.setenv("RUSTUP_DIST_SERVER", "https://down.invalid")
     with pytest.raises(
-        api.ResolveError, match=r"no answer from Rust channel server \(https://down\.invalid/dist/channel"
+        api.ResolveError, match=r"no versions from Rust channel server \(https://down\.invalid/dist/channel"
     ):
         resolve("1.80")
 

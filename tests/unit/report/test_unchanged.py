@@ -87,5 +87,6 @@ def test_what_was_said_of_the_run_is_said_again():
         style=Style(unicode=False),
     )
     assert (
-        text == " = unit           build   unchanged since 09:30, not run again; x: nothing matches > dist/a and 1 more"
+        text
+        == " = unit           build   unchanged since 09:30, not run again; x: nothing matches; > dist/a and 1 more"
     )

@@ -45,7 +45,10 @@ def npm_test(scripts: Mapping[str, str], *, browsers: bool) -> ScriptCommand:
             return _without(in_browsers, parts, before)
     if not checks:
         return ScriptCommand("npm test -- {{ args }}", "package.json with a test script")
-    reason = f"package.json with a test script, without its {' and '.join(checks)}, which check other things than tests"
+    check = "check" if len(checks) > 1 else "checks"
+    reason = (
+        f"package.json with a test script, without its {' and '.join(checks)}, which {check} other things than tests"
+    )
     return ScriptCommand(f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason)
 
 

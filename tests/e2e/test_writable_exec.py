@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.any_caller]
 
 ESCAPES = f"""{MADE}
 ln -sf /etc/passwd link && ln -s ../../.. up
-chmod 4755 made; mknod device c 1 3
+chmod 4755 made; chmod g+s deep; mkdir -m 2777 deep/group; install -m 6755 /bin/true installed; mknod device c 1 3
+python3 -c 'import os; os.open("opened", os.O_CREAT | os.O_WRONLY, 0o4755)'
+cp /bin/true plain && chmod 1755 plain
 echo edited >> tracked && echo private >> ignored
 {REFUSED}
 echo done

@@ -175,9 +175,8 @@ class CheckoutGuard:
 
     def protected(self) -> tuple[ProtectedPath, ...]:
         """Returns the paths that a new container may only read. Raises UsageError if one of them appeared or was
-        replaced since the last `accept`, or cannot be protected."""
+        replaced since the last `accept`; a link among them did, too."""
         with self._lock:
-            self._checkout.protected()
             if path := self._compare():
                 hint = "look at it before you use it here, then start it again"
                 message = f"`{path}` was made or replaced while containers could write to the checkout"

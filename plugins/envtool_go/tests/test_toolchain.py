@@ -70,6 +70,15 @@ def host(monkeypatch, tmp_path):
     return monkeypatch
 
 
+def test_a_proxy_that_lists_absurd_versions_has_the_others(tmp_path):
+    """Python reads no number of 5,000 digits, and knows digits of other scripts."""
+    urls = served()
+    absurd = ("1." + "9" * 5000, "1.22." + "9" * 5000, "1.22.\u0669", "2.0", "1.22.6/../../x")
+    urls[f"{PROXY}/{MODULE}/@v/list"] += "".join(f"v0.0.1-go{each}.linux-amd64\n" for each in absurd).encode()
+    pins = testing.check_kind(GoToolchain(), {"version": "1.22"}, site=FileSite(tmp_path, urls), wrong=[])
+    assert pins["archives"][0]["version"] == "1.22.5"
+
+
 @pytest.mark.parametrize(
     ("wanted", "release"), [("1.22", "1.22.5"), ("1.22.4", "1.22.4"), ("1.23", "1.23.1"), ("1.23rc1", "1.23rc1")]
 )

@@ -19,6 +19,7 @@ from envtool_go.module_proxies import ModuleLocator, host_settings, plain_url
 
 MODULE = "golang.org/toolchain"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "ppc64le": "ppc64le", "riscv64": "riscv64"}
+_RELEASE = re.compile(r"1\.[0-9]{1,9}(?:\.[0-9]{1,9})?(?:(?:rc|beta)[0-9]{1,9})?")
 _SECONDS = 60  # that the go of this machine may take to say which proxy it uses
 
 
@@ -91,7 +92,7 @@ def _ask_versions(site: api.Site) -> tuple[str, ...]:
             continue
         names = (line.removesuffix(ending) for line in lines if line.endswith(ending))
         versions = [name.removeprefix("v0.0.1-go") for name in names]
-        return tuple(version for version in versions if re.fullmatch(r"1\.\d+(?:\.\d+)?(?:(?:rc|beta)\d+)?", version))
+        return tuple(version for version in versions if _RELEASE.fullmatch(version))
     assert error is not None
     raise error
 

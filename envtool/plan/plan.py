@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from envtool.model import Env, Service, Spec, Task, Where
 from envtool.plan.graph import Graph, Node, is_composite
 from envtool.plan.output_clashes import find_output_clashes
-from envtool.spec.select_envs import all_services, layer_warnings, stack_names
+from envtool.spec.select_envs import all_services, layer_notes, layer_warnings, stack_names
 
 if TYPE_CHECKING:
     from envtool.plan.task_graph import TaskId
@@ -107,19 +107,9 @@ def make_plan(
         services=tuple(
             _add_prepared(_plan_env(service.env, graph, nodes, ids), service, prepared) for service in services
         ),
-        notes=(*find_output_clashes(tasks), *layer_warnings(stacks_of_plan), *_layer_notes(envs)),
+        notes=(*find_output_clashes(tasks), *layer_warnings(stacks_of_plan), *layer_notes(envs)),
         team_cache=spec.cache is not None,
     )
-
-
-def _layer_notes(envs: Iterable[Env]) -> tuple[str, ...]:
-    """Returns what plugins note about layers, each note with the first env that has it."""
-    notes: dict[str, str] = {}
-    for env in envs:
-        for layer in env.layers:
-            if layer.note:
-                notes.setdefault(layer.note, env.name)
-    return tuple(f"env `{env}`: {note}" for note, env in notes.items())
 
 
 def _plan_env(env: Env, graph: Graph, nodes: Mapping[str, PlannedNode], ids: Collection[TaskId]) -> PlannedEnv:

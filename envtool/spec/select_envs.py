@@ -77,12 +77,21 @@ def stack_envs(spec: Spec) -> tuple[Env, ...]:
 
 def layer_warnings(envs: Iterable[Env]) -> tuple[str, ...]:
     """Returns what every run says about layers (`LayerDraft.warning`), each warning with the first env that has it."""
-    names: dict[str, str] = {}
-    for env in envs:
-        for layer in env.layers:
-            if layer.warning:
-                names.setdefault(layer.warning, env.name)
-    return tuple(f"env `{env}`: {warning}" for warning, env in names.items())
+    return _with_first_env((layer.warning, env.name) for env in envs for layer in env.layers)
+
+
+def layer_notes(envs: Iterable[Env]) -> tuple[str, ...]:
+    """Returns what `plan` says about layers (`LayerDraft.note`), each note with the first env that has it."""
+    return _with_first_env((layer.note, env.name) for env in envs for layer in env.layers)
+
+
+def _with_first_env(texts: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Takes texts, "" for none, with the names of their envs."""
+    first: dict[str, str] = {}
+    for text, env in texts:
+        if text:
+            first.setdefault(text, env)
+    return tuple(f"env `{env}`: {text}" for text, env in first.items())
 
 
 def used_services(env: Env, task: Task | None = None) -> tuple[Service, ...]:

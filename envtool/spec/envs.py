@@ -194,6 +194,8 @@ def base_of(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
             hint = f"write `base: {{{name}: …}}`, with the options of this kind"
         elif (hint := work.problems.nearest_hint(name, candidates)).startswith("did you mean"):
             pass
+        elif (kind := name.partition(":"))[0] in work.registry.bases and kind[2].isalpha():
+            hint = f'write `base: {{{kind[0]}: {kind[2]}}}`, or `base: {{image: "{name}"}}` for an image of a registry'
         elif ":" in name or "/" in name:
             hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'
         else:

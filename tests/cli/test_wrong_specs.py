@@ -137,7 +137,7 @@ WRONG = {
     "unknown-name": [
         "version: 1\nenvs: {unit: {}, lint: {extends: untt}}\n",
         "version: 1\nlayers: {tools: {apt: [x], needs: [tool]}, tols: {apt: [y]}}\n",
-        *of("{base: 'Debian:12'}", "{base: registry.example.org/team/app}"),
+        *of("{base: 'Debian:12'}", "{base: 'debian:trixy'}", "{base: registry.example.org/team/app}"),
         *of("{base: bookwrom}", "{layers: [pyton]}", "{extends: untt}", "{extends: nobody}", "{language: pyhton}"),
         *of("{language: cobol}", "{language: [python, node]}"),
         "version: 1\nbases: {bookworm: {debian: bookworm}}\nenvs: {unit: {base: bookwurm}}\n",

@@ -23,6 +23,7 @@ import pytest
 from envtool.container import messages, pid1, supervisor, syscalls, userns
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import SandboxError
+from tests.leftovers import descriptors, mounts, nothing_left, processes, threads
 from tests.places import CALLERS, runtime
 
 pytestmark = pytest.mark.e2e
@@ -111,32 +112,6 @@ def go(tree: str, *script: str, step: ContainerStep | None = None, project: Path
         return Result(exit_, os.pread(log, 1 << 20, 0).decode())
     finally:
         os.close(log)
-
-
-def open_files() -> dict[str, str]:
-    """Returns the descriptors of this process, each with what the kernel calls it."""
-    found = {}
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
-        except OSError:  # that of the list itself, and what another thread has closed
-            continue
-    return found
-
-
-def processes() -> set[int]:
-    """Processes below this one."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found: set[int] = set()
-    while more := {p for p, parent in parents.items() if parent in found | {os.getpid()}} - found:
-        found |= more
-    return found
 
 
 # Seconds for `sleep`, one for each test, that no other process of this machine sleeps: another run of these tests neither.
@@ -272,14 +247,13 @@ def test_a_flood_of_queries_is_bounded(tree):
         head -c 60000 /dev/urandom > /dev/udp/127.0.0.1/53
         exit 3
     """
-    before = len(os.listdir("/proc/self/fd"))
     for user in ("user", "root"):
-        found = go(tree, user=user, step=ContainerStep(argv=("/bin/bash", "-c", script)))
+        with nothing_left(descriptors):
+            found = go(tree, user=user, step=ContainerStep(argv=("/bin/bash", "-c", script)))
         assert found.status == 3, found.out
         names, unreachable = found.exit.network_tried
         assert len(names) <= 64
         assert unreachable == 0
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_task_that_is_out_of_time_tells_too(tree):
@@ -745,7 +719,7 @@ def test_pid1_killed_is_seen(tree):
             if killed:
                 break
             time.sleep(0.1)
-            for pid in processes():
+            for pid, _ in processes():
                 try:
                     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 except OSError:  # it has ended meanwhile
@@ -776,32 +750,15 @@ def test_without_process_ids_of_its_own_nothing_is_run_or_killed(tree, monkeypat
 # ---- many at once, and nothing left --------------------------------------------------------------------------------
 
 
-def own_mounts() -> list[str]:
-    """All that are not another test's, in another process of this run."""
-    return [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if "/envtool-e2e-" not in row]
-
-
 def test_thirty_at_once_from_threads_leave_nothing(tree, project):
     go(tree, "true", project=project)
-    descriptors = open_files()
-    mounts = own_mounts()
-    before = processes()  # registries that other tests have started
 
     def one(number: int) -> str:
         return go(tree, f"echo {number} > /tmp/x; cd /project; echo {number} > n; cat /tmp/x n", project=project).out
 
-    with ThreadPoolExecutor(30) as pool:
+    with nothing_left(descriptors, mounts, processes, threads), ThreadPoolExecutor(30) as pool:
         results = list(pool.map(one, range(30)))
     assert results == [f"{n}\n{n}\n" for n in range(30)]
-    # A server of another test may be answering on a thread of this process: what it has open, it closes.
-    deadline = time.monotonic() + 30
-    while (left := {number: name for number, name in open_files().items() if number not in descriptors}) and (
-        time.monotonic() < deadline
-    ):
-        time.sleep(0.1)
-    assert left == {}
-    assert own_mounts() == mounts
-    assert processes() == before
 
 
 # ---- terminals -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from envtool.container import userns
 from envtool.container.program import ContainerStep, Program, Root
 from envtool.container.supervisor import Container
 from envtool.errors import SandboxError
-from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_container import ENV, tree  # noqa: F401 - a fixture
+from tests.leftovers import descriptors, nothing_left, processes
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +26,6 @@ SERVE = "while :; do sleep 0.05; done"
 @pytest.fixture
 def made(tree):  # noqa: F811
     """Containers of shell scripts, which have started."""
-    others = processes()
     opened: list[Container] = []
 
     def make(*scripts, **more):
@@ -34,10 +34,10 @@ def made(tree):  # noqa: F811
         opened[-1].start()
         return opened[-1]
 
-    yield make
-    for container in opened:
-        container.__exit__()
-    assert not processes() - others
+    with nothing_left(processes):
+        yield make
+        for container in opened:
+            container.__exit__()
 
 
 def ran(container, script, **more):
@@ -240,12 +240,11 @@ def test_many_at_once(made):
 def test_all_descriptors_and_processes_are_given_back(made):
     container = made(SERVE)
     ran(container, "true")
-    before = os.listdir("/proc/self/fd")
-    for _ in range(30):
-        ran(container, "true", timeout=5)
-        with pytest.raises(ValueError, match="null"):
-            ran(container, "\0")
-    assert os.listdir("/proc/self/fd") == before
+    with nothing_left(descriptors, processes):
+        for _ in range(30):
+            ran(container, "true", timeout=5)
+            with pytest.raises(ValueError, match="null"):
+                ran(container, "\0")
     assert len(ran(container, "ls -l /proc/self/fd")[1].splitlines()) == 5
 
 

@@ -12,8 +12,9 @@ import pytest
 from envtool.container import supervisor
 from envtool.container.program import BindMount, ContainerStep, Program, Root
 from envtool.errors import SandboxError
-from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_container import ENV, tree  # noqa: F401 - a fixture
 from tests.e2e.test_fork_server import started_server
+from tests.leftovers import descriptors, nothing_left, processes
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +33,7 @@ def server(request):
 @pytest.fixture
 def made(tree, server):  # noqa: F811
     """Containers of shell scripts, one after the other, with what they print."""
-    logs, others = [], processes()  # of fixtures of the session
+    logs = []
 
     def make(*scripts, **more):
         steps = tuple(ContainerStep(argv=("/bin/sh", "-c", script)) for script in scripts)
@@ -41,12 +42,11 @@ def made(tree, server):  # noqa: F811
         logs.append(os.memfd_create("log"))
         return supervisor.Container(program.to_dict(), stdout=logs[-1], stderr=logs[-1], held=held, server=server)
 
-    make.left = lambda: processes() - others
     make.text = lambda: os.pread(logs[-1], 1 << 16, 0).decode()
-    yield make
+    with nothing_left(processes):
+        yield make
     for log in logs:
         os.close(log)
-    assert not make.left()
 
 
 def until(condition):
@@ -110,11 +110,11 @@ def test_a_signal_reaches_the_step_and_none_else_is_forwarded(made):
 
 
 def test_a_container_that_nobody_waits_for_ends_with_its_context(made):
-    with made(SERVE) as container:
+    others = processes()
+    with nothing_left(processes), made(SERVE) as container:
         container.start()
         until(lambda: "ready" in made.text())
-        assert made.left()
-    assert not made.left()
+        assert processes().keys() - others.keys()
 
 
 def test_a_container_that_cannot_be_made_says_so_at_the_start(made):
@@ -123,11 +123,13 @@ def test_a_container_that_cannot_be_made_says_so_at_the_start(made):
             container.start()
 
 
-def test_a_container_that_is_not_started_leaves_nothing(made):
-    before = len(os.listdir("/proc/self/fd"))
-    with made("true"):
+def test_a_container_that_is_not_started_leaves_nothing(tree, server):  # noqa: F811
+    program = Program(root=Root(lowers=(tree,)), steps=(ContainerStep(argv=("true",)),), env=ENV).to_dict()
+    with (
+        nothing_left(descriptors, processes),
+        supervisor.Container(program, stdout=2, stderr=2, held=True, server=server),
+    ):
         pass
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # its log
 
 
 def test_what_it_used_is_known(made):

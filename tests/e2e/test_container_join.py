@@ -13,8 +13,9 @@ from envtool.container import join, userns
 from envtool.container.program import ContainerStep, Program, Root
 from envtool.container.supervisor import Container
 from envtool.errors import SandboxError
-from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_container import ENV, tree  # noqa: F401 - a fixture
 from tests.e2e.test_container_exec import ran, until
+from tests.leftovers import descriptors, nothing_left, processes
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +25,6 @@ STAY = "while :; do sleep 0.05; done"
 @pytest.fixture
 def started(tree):  # noqa: F811
     """Containers of one shell script, which have started; `joins` are (container, kinds)."""
-    others = processes()
     opened: list[Container] = []
 
     def make(script=STAY, joins=None, **more):
@@ -40,10 +40,10 @@ def started(tree):  # noqa: F811
                 opened[-1].start()
         return opened[-1]
 
-    yield make
-    for container in reversed(opened):
-        container.__exit__()
-    assert not processes() - others
+    with nothing_left(processes):
+        yield make
+        for container in reversed(opened):
+            container.__exit__()
 
 
 def namespaces_of(container):
@@ -208,13 +208,12 @@ def test_a_first_container_that_is_stopped_still_lends(started):
 def test_nothing_is_left_open(started):
     first = started()
     started(joins=(first, "network")).stop()
-    before = os.listdir("/proc/self/fd")
-    for _ in range(5):
-        with first.namespaces("network", "ipc"):
-            pass
-        second = started(joins=(first, "network"))
-        second.stop()
-        second.wait()
-        second.__exit__()
-    assert os.listdir("/proc/self/fd") == before
+    with nothing_left(descriptors):
+        for _ in range(5):
+            with first.namespaces("network", "ipc"):
+                pass
+            second = started(joins=(first, "network"))
+            second.stop()
+            second.wait()
+            second.__exit__()
     assert ran(first, "ls -l /proc/self/fd")[1].count("ns") == 0

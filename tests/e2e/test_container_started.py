@@ -13,7 +13,8 @@ from envtool.container.program import ContainerStep, Program, Root
 from envtool.container.runner import LocalRunner
 from envtool.container.started import ESTABLISHED, LISTENING, read_tcp_sockets, read_usage
 from envtool.errors import SandboxError
-from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_container import ENV, tree  # noqa: F401 - a fixture
+from tests.leftovers import descriptors, nothing_left, processes, threads
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def start(tree):  # noqa: F811
     """Starts a shell script -> the container, and a function that returns what it printed and how it ended."""
-    others = processes()
     contexts = []
 
     def make(script, *, joins=None, **more):
@@ -55,12 +55,12 @@ def start(tree):  # noqa: F811
         container.printed = printed
         return container, result
 
-    yield make
-    for container, thread, log in contexts:
-        container.kill()
-        thread.join(20)
-        log.close()
-    assert not processes() - others
+    with nothing_left(processes):
+        yield make
+        for container, thread, log in contexts:
+            container.kill()
+            thread.join(20)
+            log.close()
 
 
 def until(condition, seconds=15.0):
@@ -222,13 +222,10 @@ def test_it_costs_no_more_memory_than_one_that_is_only_run(tree):  # noqa: F811
 
 def test_a_pod_whose_end_is_not_waited_for(tree):  # noqa: F811
     """It ends all the same, and is no zombie; what asks it meanwhile is refused."""
-    others = processes()
-    pod = LocalRunner().pod()
-    pod.add_member("db-1", "db")
-    before = len(os.listdir("/proc/self/fd"))
-    pod.close(wait=False)
-    pod.close()
-    with pytest.raises(ValueError, match="closed"):
-        pod.add_member("db-2", "db")
-    until(lambda: not processes() - others)
-    assert len(os.listdir("/proc/self/fd")) < before
+    with nothing_left(processes, descriptors, threads):
+        pod = LocalRunner().pod()
+        pod.add_member("db-1", "db")
+        pod.close(wait=False)
+        pod.close()
+        with pytest.raises(ValueError, match="closed"):
+            pod.add_member("db-2", "db")

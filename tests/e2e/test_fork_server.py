@@ -20,7 +20,8 @@ from envtool.container.fork_server import ForkServer
 from envtool.container.program import ContainerStep, Program, ProjectMount, Root, TextMount
 from envtool.container.runner import LocalRunner
 from envtool.errors import SandboxError
-from tests.e2e.test_container import ENV, processes, tree  # noqa: F401 - a fixture
+from tests.e2e.test_container import ENV, tree  # noqa: F401 - a fixture
+from tests.leftovers import nothing_left, processes
 
 pytestmark = pytest.mark.e2e
 
@@ -310,16 +311,15 @@ time.sleep(1000)
 
 
 def test_nothing_is_left_of_a_supervisor_that_is_killed(tree):  # noqa: F811
-    others = processes()
-    ran = subprocess.Popen([sys.executable, "-c", KILLED, tree], stdout=subprocess.PIPE, text=True)
-    words = iter(ran.stdout.readline, "end\n")
-    numbers = {int(number) for line in words for number in line.split()}
-    assert len(numbers) == 2, "pid 1, and the server, which made it without a helper"
-    ran.kill()
-    ran.wait()
-    ran.stdout.close()
-    until(lambda: not any(os.path.exists(f"/proc/{number}") for number in numbers))
-    until(lambda: processes() <= others)
+    with nothing_left(processes):
+        ran = subprocess.Popen([sys.executable, "-c", KILLED, tree], stdout=subprocess.PIPE, text=True)
+        words = iter(ran.stdout.readline, "end\n")
+        numbers = {int(number) for line in words for number in line.split()}
+        assert len(numbers) == 2, "pid 1, and the server, which made it without a helper"
+        ran.kill()
+        ran.wait()
+        ran.stdout.close()
+        until(lambda: not any(os.path.exists(f"/proc/{number}") for number in numbers))
 
 
 BOTH_WAYS = r"""

@@ -16,11 +16,12 @@ import pytest
 from envtool.container.pod import Pod, resolv_conf
 from envtool.container.program import ContainerStep, Program, Root, TextMount
 from envtool.container.supervisor import Container
+from tests import leftovers
 from tests.e2e.test_container import tree  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.e2e
 
-PREAMBLE = Path(__file__).parent.joinpath("pods", "inside.py").read_text()
+PREAMBLE = Path(leftovers.__file__).read_text() + Path(__file__).parent.joinpath("pods", "inside.py").read_text()
 
 
 def spawn(caller, body: str, *words: str, **more: int) -> subprocess.Popen:
@@ -485,8 +486,7 @@ def test_a_holder_that_is_killed_is_told(caller, depth):
         """
         codes = []
         for delay in json.loads(sys.argv[1]):
-            before = sorted(os.listdir("/proc/self/fd"))
-            with Pod(spare=3) as pod:
+            with nothing_left(descriptors), Pod(spare=3) as pod:
                 threading.Timer(delay, os.kill, (pod._holder, signal.SIGKILL)).start()
                 try:
                     while True:
@@ -498,7 +498,6 @@ def test_a_holder_that_is_killed_is_told(caller, depth):
                     pod.set_ready("x", ready=True)
                 except EnvtoolError as error:
                     codes.append(error.code)
-            assert sorted(os.listdir("/proc/self/fd")) == before
             try:
                 pod.kind
             except ValueError:
@@ -518,26 +517,26 @@ def test_a_holder_that_started_before_its_pod(caller, killed):
     said = run(
         caller,
         """
-        before = sorted(os.listdir("/proc/self/fd"))
-        pod_spawn.start_early()
-        [(early, _, _)] = pod_spawn._early
-        if sys.argv[1] == "killed":
-            os.kill(early, signal.SIGKILL)
-            os.waitid(os.P_PID, early, os.WEXITED | os.WNOWAIT)
-        with Pod(kind="routed") as routed, Pod(user=False) as other_ids, Pod(spare=4) as first, Pod() as second:
-            try:
-                found = [first.add_member(f"one-{number}").address for number in range(5)]
-            except EnvtoolError as error:
-                found = [error.code]
-            other = second.add_member("two").address
-            took = first._holder == early and early not in (routed._holder, other_ids._holder, second._holder)
-        pod_spawn.end_early()
-        say(found=found, other=other, took=took, closed=sorted(os.listdir("/proc/self/fd")) == before)
+        with nothing_left(descriptors, processes):
+            pod_spawn.start_early()
+            [(early, _, _)] = pod_spawn._early
+            if sys.argv[1] == "killed":
+                os.kill(early, signal.SIGKILL)
+                os.waitid(os.P_PID, early, os.WEXITED | os.WNOWAIT)
+            with Pod(kind="routed") as routed, Pod(user=False) as other_ids, Pod(spare=4) as first, Pod() as second:
+                try:
+                    found = [first.add_member(f"one-{number}").address for number in range(5)]
+                except EnvtoolError as error:
+                    found = [error.code]
+                other = second.add_member("two").address
+                took = first._holder == early and early not in (routed._holder, other_ids._holder, second._holder)
+            pod_spawn.end_early()
+        say(found=found, other=other, took=took)
         """,
         "killed" if killed else "",
     )
     found = ["network-lost"] if killed else [f"10.64.0.{number}" for number in range(2, 7)]
-    assert said == {"found": found, "other": "10.64.0.2", "took": True, "closed": True}
+    assert said == {"found": found, "other": "10.64.0.2", "took": True}
 
 
 @pytest.mark.parametrize("end", ["end_early", "killed"])
@@ -546,7 +545,8 @@ def test_a_holder_that_no_pod_takes_leaves_nothing(caller, end, depth):
         process = spawn(
             caller,
             """
-            before = sorted(os.listdir("/proc/self/fd"))
+            leaves = nothing_left(descriptors, processes)
+            leaves.__enter__()
             pod_spawn.start_early()
             [(early, _, _)] = pod_spawn._early
             print(early, flush=True)
@@ -554,7 +554,8 @@ def test_a_holder_that_no_pod_takes_leaves_nothing(caller, end, depth):
                 sys.stdin.readline()
                 pod_spawn.end_early()
                 pod_spawn.end_early()  # there is none: nothing happens
-                print(sorted(os.listdir("/proc/self/fd")) == before and not os.path.exists(f"/proc/{early}"), flush=True)
+                leaves.__exit__(None, None, None)
+                print("nothing is left", flush=True)
             time.sleep(60)
             """,
             end,
@@ -565,7 +566,7 @@ def test_a_holder_that_no_pod_takes_leaves_nothing(caller, end, depth):
         if end == "end_early":
             process.stdin.write("\n")
             process.stdin.flush()
-            assert process.stdout.readline() == "True\n", process.stderr.read()
+            assert process.stdout.readline() == "nothing is left\n", process.stderr.read()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         wait_for_end(holder)

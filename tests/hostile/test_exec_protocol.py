@@ -18,6 +18,7 @@ from envtool.container import execution, join, messages, userns
 from envtool.container.execution import ExecRequest, Execution
 from envtool.errors import SandboxError
 from tests.depth import examples
+from tests.leftovers import descriptors, nothing_left
 
 STARTED, ENDED = messages.pack("started"), messages.pack("exited", 3, 0, 1500, 4096)
 FALSE = [
@@ -77,19 +78,19 @@ class Played:
 
 def outcome(said, rights=(), ask=None, **options):
     """None where it was refused; checks that it came in time and left nothing."""
-    before, began = len(os.listdir("/proc/self/fd")), time.monotonic()
-    played = Played(list(said), list(rights))
-    try:
-        if ask is not None:
-            return ask(played)
-        with Execution(played, ("true",), **options) as running:
-            return running.wait()
-    except SandboxError:
-        return None
-    finally:
-        played.close()
-        assert len(os.listdir("/proc/self/fd")) == before
-        assert time.monotonic() - began < 5
+    with nothing_left(descriptors):
+        began = time.monotonic()
+        played = Played(list(said), list(rights))
+        try:
+            if ask is not None:
+                return ask(played)
+            with Execution(played, ("true",), **options) as running:
+                return running.wait()
+        except SandboxError:
+            return None
+        finally:
+            played.close()
+            assert time.monotonic() - began < 5
 
 
 def test_a_command_of_which_the_truth_is_told():
@@ -144,12 +145,11 @@ def test_namespaces_that_are_something_else():
             ([messages.pack("error", 1)], []), ([messages.pack("error", "exec", 24, "full")], [own]), (FALSE[-1:], [own]),
         ):  # fmt: skip
             assert outcome(said, rights, ask) is None, said
-        before = len(os.listdir("/proc/self/fd"))
-        played = Played([answer], [own])
-        with join.ask_namespaces(played, ("network",)) as found:
-            assert [*found.descriptors] == ["user", "network"]
-        played.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with nothing_left(descriptors):
+            played = Played([answer], [own])
+            with join.ask_namespaces(played, ("network",)) as found:
+                assert [*found.descriptors] == ["user", "network"]
+            played.close()
     finally:
         for each in own:
             os.close(each)
@@ -161,12 +161,11 @@ def test_an_answer_to_a_question():
     def ask(played):
         return execution.ask(played, messages.pack("exists", "/x"))
 
-    before = len(os.listdir("/proc/self/fd"))
-    for said in ([], [FALSE[-1]], [FALSE[-2]], *([each] for each in ERRORS[:2])):
-        assert outcome(said, [], ask) is None, said
-    found = outcome([messages.pack("exists", 1)], [[2, 2]], ask)
-    assert found == ("exists", 1)
-    assert len(os.listdir("/proc/self/fd")) == before
+    with nothing_left(descriptors):
+        for said in ([], [FALSE[-1]], [FALSE[-2]], *([each] for each in ERRORS[:2])):
+            assert outcome(said, [], ask) is None, said
+        found = outcome([messages.pack("exists", 1)], [[2, 2]], ask)
+        assert found == ("exists", 1)
 
 
 MESSAGES = st.sampled_from([STARTED, ENDED, *ERRORS, *FALSE[:-1]]) | st.binary(max_size=64)

@@ -20,6 +20,7 @@ from envtool.container import messages, syscalls, userns
 from envtool.container import supervisor as supervisor_module
 from envtool.errors import SandboxError
 from tests.depth import examples
+from tests.leftovers import descriptors, nothing_left
 
 PID = b"<pid>"  # in its place: the number of the second process
 PROGRAM = {"terminal": False, "timeout": 0.5, "grace": 0.1, "user": "user", "network": False, "steps": ()}
@@ -123,16 +124,16 @@ def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
 
 def outcome(helper: list[bytes] | None, pid1: list[bytes], **more) -> messages.Exit | None:
     """None where it was refused; checks that it ended, in time, and left nothing. Without a `helper`, pid 1 is alone."""
-    began, before, said = time.monotonic(), len(os.listdir("/proc/self/fd")), ""
-    try:
-        return play(helper, pid1, **more) if helper is not None else play_alone(pid1, **more)
-    except SandboxError as error:
-        said = error.message
-        return None
-    finally:
-        assert not re.search(r"Error|Traceback", said), said
-        assert time.monotonic() - began < 10
-        assert len(os.listdir("/proc/self/fd")) == before
+    with nothing_left(descriptors):
+        began, said = time.monotonic(), ""
+        try:
+            return play(helper, pid1, **more) if helper is not None else play_alone(pid1, **more)
+        except SandboxError as error:
+            said = error.message
+            return None
+        finally:
+            assert not re.search(r"Error|Traceback", said), said
+            assert time.monotonic() - began < 10
 
 
 def children() -> set[int]:

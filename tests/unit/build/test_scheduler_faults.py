@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -23,6 +22,7 @@ from envtool.errors import EnvtoolError, Interrupted, ResolveError, SandboxError
 from envtool.events import Finished, Started
 from envtool.store import layers
 from tests.depth import examples
+from tests.leftovers import descriptors, nothing_left, threads
 from tests.unit.build.fakes import FakeShare, World, builds, content
 
 BASES, LAYERS = ("plain9", "img9"), ("ant9", "bee9", "cat9", "dog9")  # in no other text
@@ -193,27 +193,18 @@ def check_events(run, errors):
     assert all(event.outcome != "interrupted" for event in ended) or run.case.cancel_at
 
 
-def check_nothing_left(run, threads, descriptors):
+def check_nothing_kept(run):
     context = run.world.context
     assert run.world.runner.running == 0
     for _ in range(os.cpu_count() or 1):
         assert context.turns.acquire(blocking=False), "a turn is not given back"
     assert not context.disk_space._builds
     run.world.close()
-    wait_until(lambda: threading.active_count() <= threads, "a thread is left")
     assert not os.listdir(context.store.path("tmp")), "a directory is left"
     for top, _, names in os.walk(context.store.path("locks")):
         for name in names:
             with open(os.path.join(top, name), "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where somebody has it
-    assert len(os.listdir("/proc/self/fd")) == descriptors, "a descriptor is left"
-
-
-def wait_until(there, message):
-    deadline = time.monotonic() + 10
-    while not there():
-        assert time.monotonic() < deadline, message
-        time.sleep(0.002)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +257,6 @@ def mended(run):
 @given(cases())
 def test_each_node_once_each_failure_once_and_nothing_left(quick_disk, case):
     top = tempfile.mkdtemp()
-    threads = threading.active_count()
     try:
         far = ()
         if case.team:
@@ -277,14 +267,14 @@ def test_each_node_once_each_failure_once_and_nothing_left(quick_disk, case):
             }.values()
             whole.world.close()
         gc.collect()  # files that an earlier test forgot are closed now, not meanwhile
-        descriptors = len(os.listdir("/proc/self/fd"))
-        run = Run(f"{top}/here", case, far)
-        results = run.go()
-        wait_until(lambda: threading.active_count() <= threads, "a thread is left")
-        errors = check_results(run, results, names_of(run, "pulled"))
-        check_events(run, errors)
-        check_once(run, set(), 0)
-        mended(run)
-        check_nothing_left(run, threads, descriptors)
+        with nothing_left(descriptors, threads):
+            run = Run(f"{top}/here", case, far)
+            with nothing_left(threads):
+                results = run.go()
+            errors = check_results(run, results, names_of(run, "pulled"))
+            check_events(run, errors)
+            check_once(run, set(), 0)
+            mended(run)
+            check_nothing_kept(run)
     finally:
         shutil.rmtree(top)

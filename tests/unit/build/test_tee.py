@@ -15,6 +15,7 @@ from envtool.build import tee
 from envtool.fs.masking import SecretForms
 from envtool.store import record_results
 from tests.depth import examples
+from tests.leftovers import descriptors, nothing_left
 
 
 def kept(pieces, tmp_path):
@@ -100,11 +101,10 @@ def test_many_tees_have_one_thread_and_do_not_wait_for_each_other(tmp_path, monk
 
 
 def test_the_thread_ends_with_the_last_tee_and_another_one_begins(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        assert kept([b"text"], tmp_path) == (b"text", "text")
-        assert not receiving()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with nothing_left(descriptors):
+            assert kept([b"text"], tmp_path) == (b"text", "text")
+            assert not receiving()
 
 
 def test_what_cannot_be_kept_ends_the_output(tmp_path, monkeypatch):

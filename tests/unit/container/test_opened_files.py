@@ -9,6 +9,7 @@ import pytest
 
 from envtool.container import opened_files
 from envtool.container.opened_files import SharedWatch
+from tests.leftovers import descriptors, nothing_left
 
 
 @pytest.fixture
@@ -86,21 +87,16 @@ def test_more_is_opened_than_the_queue_holds(tree, watch):
 
 
 def test_one_that_cannot_be_watched(tree):
-    before = len(os.listdir("/proc/self/fd"))
-    for path in (f"{tree}/gone", f"{tree}/one/a"):
-        with pytest.raises(OSError):
-            SharedWatch((f"{tree}/one", path))
-    assert len(os.listdir("/proc/self/fd")) <= before
+    with nothing_left(descriptors):
+        for path in (f"{tree}/gone", f"{tree}/one/a"):
+            with pytest.raises(OSError):
+                SharedWatch((f"{tree}/one", path))
 
 
 def test_it_leaves_no_descriptor(tree):
-    before = len(os.listdir("/proc/self/fd"))
-    watch = SharedWatch((f"{tree}/one",))
-    window = watch.begin()
-    watch.close()
-    watch.close()
-    assert watch.end(window) is None, "nobody has looked since"
-    deadline = time.monotonic() + 10
-    while len(os.listdir("/proc/self/fd")) > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    with nothing_left(descriptors):
+        watch = SharedWatch((f"{tree}/one",))
+        window = watch.begin()
+        watch.close()
+        watch.close()
+        assert watch.end(window) is None, "nobody has looked since"

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from envtool.fs.beneath import open_beneath
+from tests.leftovers import descriptors, nothing_left
 from tests.places import nest
 
 
@@ -158,12 +159,11 @@ def test_the_directory_itself_and_a_descriptor_of_it(top):
 
 
 def test_nothing_is_left_open(top):
-    before = len(os.listdir("/proc/self/fd"))
     (top / "a/link").symlink_to("../../secret")
-    for path in ("a/b/file", "missing", "../secret", "a/link"):
-        with contextlib.suppress(OSError):
-            os.close(open_beneath(str(top), path))
-    assert len(os.listdir("/proc/self/fd")) == before
+    with nothing_left(descriptors):
+        for path in ("a/b/file", "missing", "../secret", "a/link"):
+            with contextlib.suppress(OSError):
+                os.close(open_beneath(str(top), path))
 
 
 def test_a_new_file(top):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from envtool.kinds import early_scan, host, host_files
+from tests.leftovers import descriptors, nothing_left
 
 
 @pytest.fixture(autouse=True)
@@ -103,14 +104,13 @@ def test_with_one_processor_there_is_none(monkeypatch):
 
 
 def test_it_begins_once_and_leaves_no_descriptor(small):
-    before = os.listdir("/proc/self/fd")
-    early_scan.begin()
-    (child, *_) = early_scan._begun[0]
-    early_scan.begin()
-    assert [scan[0] for scan in early_scan._begun] == [child]
-    early_scan.end()
-    early_scan.end()  # there is none: nothing happens
-    assert os.listdir("/proc/self/fd") == before
+    with nothing_left(descriptors):
+        early_scan.begin()
+        (child, *_) = early_scan._begun[0]
+        early_scan.begin()
+        assert [scan[0] for scan in early_scan._begun] == [child]
+        early_scan.end()
+        early_scan.end()  # there is none: nothing happens
     assert not os.path.exists(f"/proc/{child}")
 
 

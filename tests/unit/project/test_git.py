@@ -8,13 +8,13 @@ import stat
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from envtool.errors import EnvtoolError, Interrupted
 from envtool.project import git, source_files
 from tests.indexes import index, v4
+from tests.leftovers import nothing_left, processes
 
 PLAIN = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
 
@@ -297,27 +297,21 @@ def test_files_of_the_git_directory_that_are_none(root, name, kind):
     assert "root:" not in caught.value.message
 
 
-def children() -> set[str]:
-    """Processes that we started: also those of other tests' fixtures."""
-    return {number for path in Path("/proc/self/task").glob("*/children") for number in path.read_text().split()}
-
-
 def test_a_git_that_hangs_is_given_up(root, monkeypatch):
     (root / "sub").mkdir()
     os.mkfifo(root / "sub/.gitignore")
     reader, writer = os.pipe()
     timer = threading.Timer(0.2, os.write, (writer, b"x"))
-    before = children()
     timer.start()
-    with pytest.raises(Interrupted):
-        source_files.list_hidden(str(root), reader)
-    monkeypatch.setattr(git, "TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(EnvtoolError, match="did not end"):
-        source_files.list_hidden(str(root))
+    with nothing_left(processes):
+        with pytest.raises(Interrupted):
+            source_files.list_hidden(str(root), reader)
+        monkeypatch.setattr(git, "TIMEOUT_SECONDS", 0.2)
+        with pytest.raises(EnvtoolError, match="did not end"):
+            source_files.list_hidden(str(root))
     timer.join()
     os.close(reader)
     os.close(writer)
-    assert children() == before
 
 
 def test_an_interrupt_kills_git(root):

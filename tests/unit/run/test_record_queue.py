@@ -13,6 +13,7 @@ from envtool.run import cached_task, record_queue
 from envtool.run.host_state import ComparedStates
 from envtool.run.record_queue import Moment, RecordQueue
 from envtool.run.result_cache import NotCacheable
+from tests.leftovers import nothing_left, threads
 from tests.unit.run.fakes import TASK, FakeStacks, World, stack_of
 
 MANY = 12  # tasks
@@ -171,9 +172,8 @@ def test_what_a_record_raises(world):
 
 
 def test_without_a_task_it_has_no_thread(world):
-    before = threading.active_count()
-    records = RecordQueue(world.context, lambda _: None)
-    assert threading.active_count() == before
+    with nothing_left(threads):
+        records = RecordQueue(world.context, lambda _: None)
     records.finish()
 
 

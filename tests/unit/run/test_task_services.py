@@ -20,6 +20,7 @@ from envtool.run.host_state import ComparedStates
 from envtool.run.task_services import ServiceStacks
 from envtool.spec.select_envs import stack_names
 from envtool.testing import FakeRunner
+from tests.leftovers import nothing_left, threads
 from tests.unit.run.fakes import ENV, HERE, TASK, FakeStacks, World, layer, stack_of
 
 DB = Service(
@@ -71,9 +72,8 @@ class Place:
 @pytest.fixture
 def place(tmp_path):
     made = Place(tmp_path)
-    began = {*threading.enumerate()}
-    yield made
-    assert {*threading.enumerate()} <= began
+    with nothing_left(threads):
+        yield made
     assert not made.runner.running
     assert all(pod.closed for pod in made.runner.pods)
     assert not os.listdir(made.world.store.path("tmp"))

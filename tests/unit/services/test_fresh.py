@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from envtool.errors import Interrupted, ServiceError
 from envtool.services import fresh_client, fresh_server
 from envtool.services.fresh_server import LINE, FreshServer
+from tests.leftovers import descriptors, nothing_left, threads
 
 REFUSED = b"a request is `fresh NAME` and a line feed\n"
 
@@ -227,23 +228,18 @@ def test_clients_that_go(place):
     assert ask(place, b"fresh db\n") == b"ok\n"
 
 
-def _held():
-    return len(os.listdir("/proc/self/fd")), threading.active_count()
-
-
 def test_many_connections_hold_nothing(place):
     assert ask(place, b"fresh db\n") == b"ok\n"
-    before = _held()
-    for _ in range(300):
-        ask(place, b"fresh db\n")
-    assert _held() == before
-    clients = [threading.Thread(target=ask, args=(place, b"fresh db\n")) for _ in range(40)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    assert ask(place, b"fresh db\n") == b"ok\n"
-    assert _held() == before
+    with nothing_left(descriptors, threads):
+        for _ in range(300):
+            ask(place, b"fresh db\n")
+    with nothing_left(descriptors, threads):
+        clients = [threading.Thread(target=ask, args=(place, b"fresh db\n")) for _ in range(40)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert ask(place, b"fresh db\n") == b"ok\n"
 
 
 def test_more_clients_than_may_wait(client, calls):
@@ -300,8 +296,7 @@ def test_without_descriptors_it_waits(place):
 def test_its_end_comes_at_once(tmp_path, sent, monkeypatch):
     monkeypatch.setattr(fresh_server, "SECONDS", 600.0)
     calls = Calls()
-    before = _held()
-    with ExitStack() as exits:
+    with nothing_left(descriptors, threads), ExitStack() as exits:
         with FreshServer(str(tmp_path), calls) as server:
             server.path = str(tmp_path / "fresh.sock")
             if sent is not None:
@@ -315,7 +310,6 @@ def test_its_end_comes_at_once(tmp_path, sent, monkeypatch):
         assert time.monotonic() - began < 60
         if sent == b"fresh slow\n":
             assert read_all(client) == b"the run is being ended\n"
-    assert _held() == before
 
 
 def test_what_the_container_has(place, tmp_path):

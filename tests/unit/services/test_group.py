@@ -20,16 +20,16 @@ from envtool.services import replica as replicas
 from envtool.services.group_values import RunningService, services_above
 from envtool.services.up.standing_group import StandingGroup
 from envtool.store import layers
+from tests.leftovers import nothing_left, threads
 from tests.unit.services.fakes import Place, service
 
 
 @pytest.fixture
 def place(tmp_path):
     made = Place(tmp_path)
-    began = {*threading.enumerate()}
-    yield made
-    made.check_empty()
-    assert {*threading.enumerate()} <= began
+    with nothing_left(threads):
+        yield made
+        made.check_empty()
     made.world.cancel.close()
 
 

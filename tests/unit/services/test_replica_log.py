@@ -11,6 +11,7 @@ import pytest
 from envtool.fs.masking import SecretForms
 from envtool.services import replica_log
 from envtool.services.replica_log import LogPump, ReplicaLog
+from tests.leftovers import descriptors, nothing_left, threads
 
 
 @pytest.fixture
@@ -99,7 +100,12 @@ def test_what_is_kept_for_listeners_is_bounded(file):
 
 
 def test_one_thread_reads_for_all():
-    before, threads = len(os.listdir("/proc/self/fd")), {*threading.enumerate()}
+    with nothing_left(descriptors, threads):
+        check_one_thread_reads_for_all()
+
+
+def check_one_thread_reads_for_all():
+    began = {*threading.enumerate()}
     got: dict[int, bytes] = {}
     with LogPump() as pump:
         writers = []
@@ -113,7 +119,7 @@ def test_one_thread_reads_for_all():
         seen = threading.Event()
         reader, writer = os.pipe()
         pump.watch(reader, seen.set)
-        assert len({*threading.enumerate()} - threads) == 1
+        assert [thread.name for thread in {*threading.enumerate()} - began] == ["service-logs"]
         for number, (descriptor, done) in enumerate(writers):
             os.write(descriptor, f"says {number}".encode())
             os.close(descriptor)
@@ -124,7 +130,6 @@ def test_one_thread_reads_for_all():
     assert got == {number: f"says {number}".encode() for number in range(20)}
     for descriptor in (left, reader, writer):
         os.close(descriptor)
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_what_is_handed_on_has_no_secret():

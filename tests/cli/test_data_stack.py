@@ -18,10 +18,10 @@ def leaf() -> None:
 def most_faults(depth: int) -> int:
     """The most page faults that a loop of calls has, of the loops at each depth: a chunk that is mapped in each turn
     has at least one of each."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
     for _ in range(TURNS):
         leaf()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    own = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
     return max(own, most_faults(depth - 1)) if depth else own
 
 

@@ -128,7 +128,8 @@ def _run_pip(site: Site, *arguments: str, variables: Mapping[str, str] | None = 
 
 
 def parse_config_list(listing: str) -> dict[str, str]:
-    """Parses the output of `pip config list`: option -> value of the section that wins."""
+    """Parses the output of `pip config list`: option -> value of the section that wins. As in pip, an empty value is
+    none."""
     winners: dict[str, tuple[int, str]] = {}
     for line in listing.splitlines():
         key, equals, value = line.partition("=")
@@ -139,6 +140,8 @@ def parse_config_list(listing: str) -> dict[str, str]:
             text = str(ast.literal_eval(value))
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # as ast.literal_eval documents
             text = value
+        if not text:
+            continue
         rank = _SECTIONS.index(section)
         if rank >= winners.get(option, (-1, ""))[0]:
             winners[option] = (rank, text)

@@ -19,6 +19,7 @@ lock_platforms    Locks a spec for another architecture: `lock --platform`
 locking           Makes the entries of a lock, and checks that a lock answers a spec
 network_errors    Tells from the output of a failed command whether it needed a network
 node_checks       Checks a base or layer by the spec and the project's files alone
+pip_config_files  Reads the configuration of this machine's pip without starting pip
 prefetch          Pulls layers from the team cache ahead of the build
 project_site      The part of `api.Site` that reads the project
 resolution        Resolves a node whose parents are known to its pins, files and key

@@ -34,6 +34,11 @@ def test_the_section_that_pip_takes_wins():
     }  # fmt: skip
 
 
+def test_an_empty_value_takes_no_other_ones_place():
+    """`pip install` says: "Ignoring configuration key … as its value is empty"."""
+    assert pip_indexes.parse_config_list(":env:.proxy=''\nglobal.proxy='p'\ninstall.timeout=''\n") == {"proxy": "p"}
+
+
 @pytest.mark.parametrize("value", ["(" * 5000, "'" + "\\", "unquoted", "1e"])
 def test_a_value_that_is_no_literal_is_taken_as_it_is(value):
     assert pip_indexes.parse_config_list(f"global.proxy={value}\n") == {"proxy": value}

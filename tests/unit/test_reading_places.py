@@ -36,6 +36,7 @@ ALLOWED = {
     "envtool/net/oci/": OWN + ", and blobs of the store",
     "envtool/api/pip_indexes.py": OWN + ": indexes on disk, of pip's configuration",
     "envtool/build/host_network.py": OWN,
+    "envtool/build/pip_config_files.py": OWN + ": pip's configuration",
     "envtool/build/": STORE,
     "envtool/run/observed_reads.py": OWN + ": /sys",
     "envtool/run/restore.py": STORE,

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from envtool.container import copy_files, mounts, rootfs, task_cache_mounts, userns
+from envtool.container import copy_files, messages, mounts, rootfs, task_cache_mounts, userns
 from envtool.fs import passwd
 from envtool.fs.beneath import open_beneath
 from envtool.fs.rootpaths import resolve_in_root
@@ -38,7 +38,7 @@ def _open_checkout(root: Rootfs, number: int, operation: Operation, maps: Maps) 
     _, _, source, identity, _ = operation
     descriptor = rootfs.clone_source(source, _NOSUID_NODEV, recursive=False, identity=identity)
     if root.ids.mode == "root" and not mounts.map_owner(descriptor, maps):
-        raise rootfs.SourceError(
+        raise messages.SourceError(
             errno.EOPNOTSUPP, f"{source}: its file system has no id-mapped mounts, for a container that writes to it"
         )
     root.opened[number] = descriptor

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import errno
 import gc
 import marshal
 import os
@@ -30,7 +29,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from envtool.container.rootfs import Rootfs
     from envtool.container.userns import IdMaps
 
 _MOST_DESCRIPTORS = 250  # of one request (SCM_MAX_FD, unix(7)); few containers have more than ten
@@ -108,7 +106,7 @@ class ForkServer:
     ) -> tuple[int, bool]:
         """Fork the first process of a container. `streams` are the descriptors of the socket, of the standard streams
         and of the outputs, -1 for none. Returns its number, which is that of a child of this process, and whether it is
-        pid 1 (`_clone_pid1`) or the helper (`pid1.run_helper`); 0 where the server has ended. Raises OSError where
+        pid 1 (`pid1.clone_pid1`) or the helper (`pid1.run_helper`); 0 where the server has ended. Raises OSError where
         it cannot fork.
         """
         watched, joins = program.get("watched", ()), program.get("joins", {})
@@ -233,67 +231,12 @@ def _fork(request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
     # each container does this, too, and would copy the pages of all that is cleared (pid1.become_root)
     sys.path_importer_cache.clear()
     streams = (stdio[0], stdio[1], stdio[2])
-    if "joins" not in program:
-        try:
-            return _clone_pid1(program, ids, sock, streams, output, owners), _PID1
-        except OSError:  # the helper fails in the same way, and reports it
-            pass
+    try:
+        return pid1.clone_pid1(program, ids, sock, streams, output, owners, syscalls.CLONE_PARENT), _PID1
+    except OSError:  # the helper fails in the same way, and reports it
+        pass
     child = syscalls.clone(syscalls.CLONE_PARENT)
     if child == 0:
         pid1.run_helper(program, ids, sock, streams, output, owners)
         os._exit(125)
     return child, _HELPER
-
-
-def _clone_pid1(
-    program: dict[str, Any],
-    ids: IdMaps,
-    sock: int,
-    stdio: tuple[int, int, int],
-    output: int,
-    owners: dict[tuple[int, int], int],
-) -> int:
-    """Make pid 1 in its namespaces by one clone(2), without a helper. Returns its number. Raises OSError where that is
-    not possible.
-    """
-    from envtool.container import messages, pid1, rootfs
-
-    if stdio[0] < 0:  # in this mount namespace, as a helper: in the container's own it would have another name
-        stdio = (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), *stdio[1:])
-    root, kept = None, {*program.get("watched", ())}
-    if ids.mode == "root":  # it opens sources in the namespaces that they come from, a user in those of pid 1
-        if "extra" in program:  # they may copy files, or wait
-            raise OSError(errno.EOPNOTSUPP, "operations that few containers need")
-        root = rootfs.open_sources({**program, "extra": ({"project": _open_mapped_project}, {}, {})}, ids, owners)
-        trees = (descriptor for tree in root.trees.values() for descriptor in tree)
-        kept |= {*root.opened.values(), *trees, root.upper, root.scratch, root.project} - {-1}
-    namespaces = syscalls.new_namespaces(network=program["network"]) | syscalls.CLONE_NEWPID
-    child = syscalls.clone(namespaces | syscalls.CLONE_PARENT)
-    if child:
-        return child
-    try:
-        sock, output = pid1.arrange_descriptors(sock, stdio, output, kept)
-        syscalls.raise_oom_score()
-        log = pid1.begin_namespaces(program, 0)
-        messages.send(sock, log, "maps")
-        if root is None:
-            root = rootfs.open_sources(program, ids, {})
-        if os.read(sock, 1) != b"k":
-            os._exit(125)
-        pid1.become_root(ids, root)
-        pid1.die_with_supervisor()
-        if messages.is_closed(sock):
-            os._exit(125)
-        pid1.run_pid1(program, ids, sock, output, root)
-    except BaseException as error:
-        pid1.report_error(sock, error)
-        os._exit(125)
-
-
-def _open_mapped_project(root: Rootfs, _: int, operation: tuple[Any, ...], owners: dict[Any, int]) -> None:
-    """Open a project whose owner can be mapped: to copy another one takes as long as it is large, and others wait."""
-    from envtool.container import mounts, rootfs
-
-    root.project = rootfs.clone_source(operation[2], recursive=False, identity=operation[3])
-    if not mounts.map_owner(root.project, owners):
-        raise OSError(errno.EOPNOTSUPP, "no id-mapped mounts")

@@ -16,7 +16,7 @@ import fcntl
 import os
 import sys
 
-from envtool.container import messages, pid1, syscalls, userns
+from envtool.container import messages, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ def enter_namespaces(descriptors: dict[str, int], ids: userns.IdMaps, user: str)
         try:
             syscalls.syscall("setns", descriptors[name], flag)
         except OSError as error:
-            raise pid1.StageError("join", error) from error
+            raise messages.StageError("join", error) from error
         os.close(descriptors[name])
         flags |= flag
     for file, extents in zip(("uid_map", "gid_map"), ids.extents(user=user == "user"), strict=True):
         with open(f"/proc/self/{file}", "rb") as lines:
             found = sorted(tuple(map(int, line.split())) for line in lines)
         if found != sorted(extents):
-            raise pid1.StageError("join", OSError(), "its user ids are other ones")
+            raise messages.StageError("join", OSError(), "its user ids are other ones")
     return flags

@@ -10,12 +10,14 @@ length.
 from __future__ import annotations
 
 import _socket
+import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envtool.container.limit_watch import Exceeded
 
+_DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 COLLECT_SECONDS = 600.0  # seconds from "end" to "done": outputs are copied back
 HURRY_SECONDS = 0.8  # the same after an interrupt
 _MAX_VALUES = 8  # values
@@ -63,6 +65,18 @@ class Exit:
 
     def __repr__(self) -> str:
         return f"Exit({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class StageError(Exception):
+    """A stage of the start failed. `report` is the message to the supervisor, which raises it."""
+
+    def __init__(self, stage: str, error: OSError, text: str = "") -> None:
+        super().__init__(stage)
+        self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
+
+
+class SourceError(OSError):
+    """A source on the host could not be opened."""
 
 
 def pack(*values: int | str) -> bytes:
@@ -138,3 +152,39 @@ def parse_ancillary(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[
         elif kind == _socket.SCM_RIGHTS:
             descriptors += numbers
     return sender, descriptors
+
+
+def report_error(channel: int, error: BaseException) -> None:
+    """Sends the message of an error that ended the start of a container, or of a step."""
+    if isinstance(error, StageError):
+        report = error.report
+    elif isinstance(error, SourceError):
+        report = ("error", "source", error.errno or 0, str(error.strerror))
+    elif isinstance(error, OSError):
+        report = ("error", "mounts", error.errno or 0, f"{describe_os_error(error)}{traceback_summary(error)}")
+    else:
+        report = ("error", "internal", 0, f"{type(error).__name__}: {error}{traceback_summary(error)}")
+    try:
+        os.write(channel, pack(*report))
+    except OSError:
+        pass
+
+
+def describe_os_error(error: OSError) -> str:
+    """Returns the system's error text, with the file's name where there is one."""
+    has_name = isinstance(error.filename, str | bytes) and error.filename
+    return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
+
+
+def traceback_summary(error: BaseException) -> str:
+    """Returns the innermost places of a traceback, if ENVTOOL_DEBUG is set. The module `traceback` cannot be used: it
+    reads sources and imports.
+    """
+    if not _DEBUG:
+        return ""
+    lines, traceback = list[str](), error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        lines.append(f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return f" ({' < '.join(reversed(lines[-4:]))})" if lines else ""

@@ -31,7 +31,7 @@ _FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
 # Seconds between the looks at the processes of a step that is too short for the supervisor's first one.
 _LOOKS = (0.005, 0.015, 0.04)
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
-_DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
+_EOPNOTSUPP = 95
 _TITLE = b"envtool: a container"
 GO = b"g"  # what lets the first step of a program with a `gate` begin
 FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
@@ -39,12 +39,96 @@ _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then co
 HANDLED_SIGNALS = (*FORWARDED_SIGNALS, _END_ALL, syscalls.SIGCHLD)
 
 
-class StageError(Exception):
-    """A stage of the start failed. `report` is the message to the supervisor, which raises it."""
+def fork(
+    program: dict[str, Any], ids: userns.IdMaps, streams: tuple[int, ...], maps: dict[tuple[int, int], int]
+) -> tuple[int, bool]:
+    """Fork the first process of a container in this process. `streams` are the descriptors of the socket, of the
+    standard streams and of the outputs, -1 for none. Returns its number, and whether it is pid 1: a process that has
+    one thread needs no helper. Raises OSError.
+    """
+    sock, *stdio, output = streams
+    arguments = (program, ids, sock, (stdio[0], stdio[1], stdio[2]), output, maps)
+    if _has_one_thread():
+        try:
+            return clone_pid1(*arguments), True
+        except OSError:  # the helper fails in the same way, and reports it
+            pass
+    helper = userns.fork()
+    if helper == 0:
+        run_helper(*arguments)
+        os._exit(125)
+    return helper, False
 
-    def __init__(self, stage: str, error: OSError, text: str = "") -> None:
-        super().__init__(stage)
-        self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
+
+def _has_one_thread() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # no /proc
+        return False
+
+
+def clone_pid1(
+    program: dict[str, Any],
+    ids: userns.IdMaps,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    maps: dict[tuple[int, int], int],
+    flags: int = 0,
+) -> int:
+    """Make pid 1 in its namespaces by one clone(2), without a helper, from a process that has one thread. Returns its
+    number. Raises OSError where that is not possible.
+    """
+    if "joins" in program:
+        raise OSError(_EOPNOTSUPP, "namespaces of others")
+    root, opened = None, list[int]()
+    try:
+        if stdio[0] < 0:  # in this mount namespace, as a helper: in the container's own it would have another name
+            stdio = (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), *stdio[1:])
+            opened.append(stdio[0])
+        if ids.mode == "root":  # it opens sources in the namespaces that they come from, a user in those of pid 1
+            if "extra" in program:  # they may copy files, or wait
+                raise OSError(_EOPNOTSUPP, "operations that few containers need")
+            root = rootfs.open_sources(program, ids, maps, copies=False)
+            opened += root.descriptors()
+        namespaces = syscalls.new_namespaces(network=program["network"]) | syscalls.CLONE_NEWPID
+        child = userns.clone(namespaces | flags)
+        if child == 0:
+            _begin_as_pid1(program, ids, sock, stdio, output, root)
+        return child
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _begin_as_pid1(
+    program: dict[str, Any],
+    ids: userns.IdMaps,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    root: rootfs.Rootfs | None,
+) -> NoReturn:
+    """What the helper does, in a pid 1 that was made without one."""
+    gc.disable()
+    try:
+        _check_is_pid1()  # else all that follows would change the caller's namespaces
+        kept = {*program.get("watched", ()), *_gate(program), *(root.descriptors() if root else ())}
+        sock, output = arrange_descriptors(sock, stdio, output, kept)
+        syscalls.raise_oom_score()
+        messages.send(sock, begin_namespaces(program, 0), "maps")
+        if root is None:
+            root = rootfs.open_sources(program, ids, {})
+        if os.read(sock, 1) != b"k":
+            os._exit(125)
+        become_root(ids, root)
+        die_with_supervisor()
+        if messages.is_closed(sock):
+            os._exit(125)
+        run_pid1(program, ids, sock, output, root)
+    except BaseException as error:
+        messages.report_error(sock, error)
+        os._exit(125)
 
 
 def run_helper(
@@ -68,7 +152,7 @@ def run_helper(
         try:
             syscalls.unshare(syscalls.new_namespaces(network=program["network"]) & ~joined)
         except OSError as error:
-            raise StageError("unshare", error) from error
+            raise messages.StageError("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, for which newuidmap takes a while, do the work that needs no ids.
         if root is None:
@@ -77,13 +161,13 @@ def run_helper(
         if os.read(sock, 1) != b"k":
             os._exit(125)
         become_root(ids, root)
-        child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
+        child = userns.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
             _pid1(program, ids, sock, output, root)
         messages.send(sock, log, "pid", child)  # with the descriptors of the network's log
         os._exit(0)
     except BaseException as error:
-        report_error(sock, error)
+        messages.report_error(sock, error)
         os._exit(125)
 
 
@@ -125,35 +209,6 @@ def arrange_descriptors(sock: int, stdio: tuple[int, int, int], output: int, nee
     return high[0], high[4]
 
 
-def report_error(sock: int, error: BaseException) -> None:
-    if isinstance(error, StageError):
-        report = error.report
-    elif isinstance(error, rootfs.SourceError):
-        report = ("error", "source", error.errno or 0, str(error.strerror))
-    elif isinstance(error, OSError):
-        report = ("error", "mounts", error.errno or 0, f"{describe_os_error(error)}{traceback_summary(error)}")
-    else:
-        report = ("error", "internal", 0, f"{type(error).__name__}: {error}{traceback_summary(error)}")
-    try:
-        os.write(sock, messages.pack(*report))
-    except OSError:
-        pass
-
-
-def traceback_summary(error: BaseException) -> str:
-    """Returns the innermost places of a traceback, if ENVTOOL_DEBUG is set. The module `traceback` cannot be used: it
-    reads sources and imports.
-    """
-    if not _DEBUG:
-        return ""
-    lines, traceback = list[str](), error.__traceback__
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        lines.append(f"{code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno} {code.co_name}")
-        traceback = traceback.tb_next
-    return f" ({' < '.join(reversed(lines[-4:]))})" if lines else ""
-
-
 def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, root: rootfs.Rootfs) -> NoReturn:
     try:
         die_with_supervisor()
@@ -161,7 +216,7 @@ def _pid1(program: dict[str, Any], ids: userns.IdMaps, sock: int, output: int, r
             os._exit(125)
         run_pid1(program, ids, sock, output, root)
     except BaseException as error:
-        report_error(sock, error)
+        messages.report_error(sock, error)
         os._exit(125)
 
 
@@ -249,7 +304,7 @@ def _largest_process() -> int:
 
 def _check_is_pid1() -> None:
     if os.getpid() != 1:  # killing all processes of a container would kill the caller's
-        raise StageError("internal", OSError(), "it has no process ids of its own")
+        raise messages.StageError("internal", OSError(), "it has no process ids of its own")
 
 
 def _forbid_imports() -> None:
@@ -402,16 +457,16 @@ def run_step(program: dict[str, Any], step: dict[str, Any], ids: userns.IdMaps, 
         try:
             os.chdir(step["cwd"])
         except OSError as error:
-            raise StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
+            raise messages.StageError("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         for gate in _gate(program):
             if os.read(gate, 1) != GO:
                 os._exit(125)
             os.close(gate)
         if "call" in step:
             step["run"](step, report)
-        execute(step["argv"], step["env"], confined=confined)
+        syscalls.execute(step["argv"], step["env"], confined=confined)
     except BaseException as error:
-        report_error(report, error)
+        messages.report_error(report, error)
         os._exit(125)
 
 
@@ -427,19 +482,9 @@ def _restrict(program: dict[str, Any], ids: userns.IdMaps, step: dict[str, Any])
         _load_filter(program, program["seccomp_single" if ids.mode == "single" else "seccomp"])
         return
     if ids.mode != "single":
-        change_ids(userns.TASK_UID, userns.TASK_UID, [])
+        userns.change_ids(userns.TASK_UID, userns.TASK_UID, [])
     _drop_capabilities(0)
     _load_filter(program, program["seccomp"])
-
-
-def change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
-    """Change the ids and keep the capabilities for the moment: as long as this process has any, a step of the same id
-    may not look into it, though the change of ids may have made it dumpable (fs.suid_dumpable=1).
-    """
-    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    os.setgroups(groups)
-    os.setresgid(group, group, group)
-    os.setresuid(user, user, user)
 
 
 def _drop_capabilities(capabilities: int) -> None:
@@ -452,42 +497,3 @@ def _load_filter(program: dict[str, Any], code: bytes) -> None:
         program["varied"].install_filter(code)
     else:
         syscalls.load_seccomp(code)
-
-
-def describe_os_error(error: OSError) -> str:
-    """Returns the system's error text, with the file's name where there is one."""
-    has_name = isinstance(error.filename, str | bytes) and error.filename
-    return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if has_name else str(error.strerror or error)
-
-
-def execute(argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
-    """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
-    name = argv[0]
-    paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
-    status, reason = 127, "not found"
-    for path in paths:
-        try:
-            _execve(path, argv, env, confined=confined)
-        except (FileNotFoundError, NotADirectoryError):
-            if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
-                status, reason = 127, "its interpreter or loader is not found"
-        except OSError as error:
-            if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
-                argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
-                try:
-                    _execve("/bin/sh", argv, env, confined=confined)
-                except OSError as second:
-                    error = second
-            if status == 127:
-                status, reason = 126, str(error.strerror).lower()
-    os.write(2, f"envtool: {name}: {reason}\n".encode())
-    os._exit(status)
-
-
-def _execve(path: str, argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
-    """Execute a file, never our own program: its owner is perhaps the user of the step, who then could change it on the
-    host through /proc/self/exe (CVE-2019-5736). If `confined`, the kernel sees to that.
-    """
-    if not confined and syscalls.is_own_program(path):
-        raise PermissionError(13, "permission denied")
-    os.execve(path, argv, env)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool.container import mounts, userns
+from envtool.container import messages, mounts, userns
 from envtool.fs import store_files
 
 TYPE_CHECKING = False
@@ -33,10 +33,6 @@ _NOSUID_NODEV = mounts.NOSUID | mounts.NODEV
 _PSEUDO = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
 _MAX_ETC_FILE = 16 << 20  # bytes of /etc/passwd and its like
 _FILES = ("hosts", "account", "resolver")  # kinds whose targets are files
-
-
-class SourceError(OSError):
-    """A source on the host could not be opened."""
 
 
 class Rootfs:
@@ -57,6 +53,7 @@ class Rootfs:
         self.trees: dict[int, list[int]] = {}  # mounts of the trees of operations "root" and "tree"
         self.upper = self.scratch = self.project = -1  # mounts
         self.hosts = b""
+        self.copies = True  # whether a project whose owner cannot be mapped is copied
         self.prefix = ""  # of ephemeral writes in the staging area
         self.made: list[str] = []  # mount points that were made in the new root
         self.restore_files: Callable[..., None] | None = None  # see prepare_copies
@@ -66,20 +63,32 @@ class Rootfs:
         """Whether the root is one directory that is kept: a base that is being built."""
         return bool(self.root[3]) and not self.root[2]
 
+    def descriptors(self) -> list[int]:
+        """Returns all mounts that are open."""
+        trees = (descriptor for tree in self.trees.values() for descriptor in tree)
+        return [n for n in (*self.opened.values(), *trees, self.upper, self.scratch, self.project) if n >= 0]
+
 
 # ---- open: with the caller's rights -------------------------------------------------------------------------------
 
 
-def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: Maps) -> Rootfs:
+def open_sources(program: dict[str, Any], ids: userns.IdMaps, maps: Maps, *, copies: bool = True) -> Rootfs:
     """Clone everything that comes from the host, with the caller's own rights over paths.
 
     `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, that maps it to the
-    container's user. Raises SourceError.
+    container's user. Raises SourceError; without `copies` OSError for a project whose owner cannot be mapped: to copy
+    another one takes as long as it is large.
     """
     rootfs = Rootfs(program, ids)
-    for number, operation in enumerate(rootfs.operations):
-        if operation[0] in rootfs.open_parts:
-            rootfs.open_parts[operation[0]](rootfs, number, operation, maps)
+    rootfs.copies = copies
+    try:
+        for number, operation in enumerate(rootfs.operations):
+            if operation[0] in rootfs.open_parts:
+                rootfs.open_parts[operation[0]](rootfs, number, operation, maps)
+    except BaseException:
+        for descriptor in rootfs.descriptors():
+            os.close(descriptor)
+        raise
     return rootfs
 
 
@@ -88,7 +97,7 @@ def clone_source(path: str, attributes: int = 0, *, recursive: bool = True, iden
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
-        raise SourceError(error.errno, str(error.strerror)) from error
+        raise messages.SourceError(error.errno, str(error.strerror)) from error
 
 
 def _open_root(rootfs: Rootfs, number: int, operation: Operation, maps: Maps) -> None:
@@ -111,6 +120,8 @@ def _open_project(rootfs: Rootfs, number: int, operation: Operation, maps: Maps)
     root = rootfs.ids.mode == "root"
     rootfs.project = clone_source(source, recursive=not root, identity=identity)
     if root and not mounts.map_owner(rootfs.project, maps):
+        if not rootfs.copies:
+            raise OSError(95, "no id-mapped mounts")  # EOPNOTSUPP
         _copy_project(rootfs, 0 if rootfs.user == "root" else userns.TASK_UID)
 
 
@@ -144,7 +155,9 @@ def _copy_project(rootfs: Rootfs, user: int | None) -> None:
     try:
         copied = project_copy.copy_project(rootfs.project, rootfs.hidden, rootfs.ids, user)
     except OSError as error:
-        raise SourceError(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
+        raise messages.SourceError(
+            error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),"
+        ) from error
     os.close(rootfs.project)
     rootfs.project = copied
 

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from envtool.container import messages, pid1
+from envtool.container import messages
 
 
 def run_call(step: dict[str, Any], report: int) -> NoReturn:
@@ -42,5 +42,5 @@ def describe_error(error: BaseException) -> str:
         hint = getattr(error, "hint", "")
         return f"{message}\n{hint}" if hint else str(message)
     if isinstance(error, OSError) and error.strerror:
-        return f"{pid1.describe_os_error(error)}{pid1.traceback_summary(error)}"
-    return f"{type(error).__name__}: {error}{pid1.traceback_summary(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"
+        return f"{messages.describe_os_error(error)}{messages.traceback_summary(error)}"
+    return f"{type(error).__name__}: {error}{messages.traceback_summary(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.container import pid1, rootfs
+from envtool.container import rootfs, userns
 from envtool.fs.passwd import explain_unmapped, find_user
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ def become_user(ids: IdMaps, step: dict[str, Any]) -> int:
         _exit_refused(str(error))
     if ids.mode != "single":
         try:
-            pid1.change_ids(user.uid, user.gid, user.groups)
+            userns.change_ids(user.uid, user.gid, user.groups)
         except OSError as error:
             reason = explain_unmapped(user.uid, user.gid) or error.strerror
             _exit_refused(f"user {step['user']} (id {user.uid}, group {user.gid}): {reason}")

@@ -3,7 +3,8 @@
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
 A real fork comes first, since the supervisor may have threads: only its child, which has one, may safely call clone
-by hand. In a run of many containers a small process clones pid 1 in place of the supervisor (fork_server.py).
+by hand. A supervisor with one thread, as in a warm `exec`, clones pid 1 itself. In a run of many containers a small
+process clones pid 1 in place of the supervisor (fork_server.py).
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class _Supervisor:
     def _fork(
         self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int], server: userns.Forker | None
     ) -> bool:
-        """Fork the helper in this process, or it or pid 1 by a server. Returns False where the server has ended."""
+        """Fork the helper or pid 1, in this process or by a server. Returns False where the server has ended."""
         program = self.program if server else load_functions(self.program, self.counters)
         write = -1
         with userns.fork_lock:
@@ -239,14 +240,9 @@ class _Supervisor:
             try:
                 if self.receiver is not None:
                     self.output, write = os.pipe()
-                if server is None:
-                    self.helper = userns.fork()
-                    if self.helper == 0:
-                        pid1.run_helper(program, self.ids, far.fileno(), stdio, write, maps)
-                        os._exit(125)
-                else:
-                    child, is_pid1 = server.fork(program, self.ids, (far.fileno(), *stdio, write), maps)
-                    self.helper, self.pid1 = (0, child) if is_pid1 else (child, 0)
+                fork = server.fork if server else pid1.fork
+                child, is_pid1 = fork(program, self.ids, (far.fileno(), *stdio, write), maps)
+                self.helper, self.pid1 = (0, child) if is_pid1 else (child, 0)
             finally:
                 far.close()
                 if write >= 0:

@@ -10,6 +10,7 @@ ctypes defines them.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
 import os
@@ -25,6 +26,10 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 MACHINE = os.uname().machine
 X86_64 = MACHINE == "x86_64"
@@ -47,11 +52,14 @@ NUMBERS = {
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000, 0x40000000, 0x8000
+_CLONE_VM, _CLONE_VFORK = 0x100, 0x4000
+WALL = 0x40000000  # of waitpid(2): children that send no signal when they end, too
 
 SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
 FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
 
 MAX_PROCESSES = 8192  # processes and threads of one container, where the spec has no limit
+_STACK = 1 << 15  # bytes, for one system call
 _LOG_BUFFER = 1 << 16  # bytes: some 150 queries; further ones are not kept
 _OOM_SCORE = 500  # of 1000: how soon the kernel kills it when memory ends (proc_pid_oom_score_adj(5))
 
@@ -86,6 +94,9 @@ _libc = dlopen(None, 0)  # type: ignore[arg-type]  # the libraries that this pro
 _syscall = _Function(dlsym(_libc, "syscall"))
 _memmove = _Function(dlsym(_libc, "memmove"))
 _memmove.argtypes = (_Long, _Bytes, _Long)
+_clone = _Function(dlsym(_libc, "clone"))
+_clone.restype = _Int
+_exit_function = dlsym(_libc, "_exit")
 _prctl = _Function(dlsym(_libc, "prctl"))
 _prctl.restype = _Int
 _prctl.argtypes = (_Int, _Long, _Long, _Long, _Long)
@@ -155,6 +166,25 @@ def clone(flags: int) -> int:
     Only for a process that has one thread: glibc's and Python's handlers for fork do not run.
     """
     return syscall("clone", flags | SIGCHLD, 0, 0, 0, 0)
+
+
+def clone_ended(flags: int) -> int:
+    """Make a process that has ended when this returns. Its parent gets no signal, and waits for it with WALL.
+
+    The process shares this one's memory, which so is not copied, has a stack of its own, and calls _exit(2) at once:
+    like posix_spawn(3), from a process with any number of threads.
+    """
+    stack = (_Char * _STACK)()
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())  # no handler of ours runs in it
+    try:
+        top = addressof(stack) + _STACK
+        child = int(_clone(_Long(_exit_function), _Long(top), _Int(flags | _CLONE_VM | _CLONE_VFORK), _Long(0)))
+        error = get_errno()
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    if child < 0:
+        raise OSError(error, f"clone: {os.strerror(error)}")
+    return child
 
 
 def close_all_but(descriptors: set[int]) -> None:
@@ -396,6 +426,39 @@ def is_own_program(path: str) -> bool:
     except OSError:
         pass
     return False
+
+
+def execute(argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
+    """Execute argv, with PATH searched in the step's own environment (os.execvpe imports, and uses ours)."""
+    name = argv[0]
+    paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
+    status, reason = 127, "not found"
+    for path in paths:
+        try:
+            _execve(path, argv, env, confined=confined)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.isfile(path):  # the file exists: the interpreter in its first line, or its loader, does not
+                status, reason = 127, "its interpreter or loader is not found"
+        except OSError as error:
+            if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!
+                argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
+                try:
+                    _execve("/bin/sh", argv, env, confined=confined)
+                except OSError as second:
+                    error = second
+            if status == 127:
+                status, reason = 126, str(error.strerror).lower()
+    os.write(2, f"envtool: {name}: {reason}\n".encode())
+    os._exit(status)
+
+
+def _execve(path: str, argv: tuple[str, ...], env: dict[str, str], *, confined: bool) -> NoReturn:
+    """Execute a file, never our own program: its owner is perhaps the user of the step, who then could change it on the
+    host through /proc/self/exe (CVE-2019-5736). If `confined`, the kernel sees to that.
+    """
+    if not confined and is_own_program(path):
+        raise PermissionError(13, "permission denied")
+    os.execve(path, argv, env)
 
 
 def getdents(directory: int, buffer: object, size: int) -> int:

@@ -263,6 +263,16 @@ def become_root(mode: str) -> None:
         os.setresuid(0, 0, 0)
 
 
+def change_ids(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
+    """Change the ids and keep the capabilities for the moment: as long as this process has any, a step of the same id
+    may not look into it, though the change of ids may have made it dumpable (fs.suid_dumpable=1).
+    """
+    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
+    os.setgroups(groups)
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+
+
 # Held from the making of a pipe until its child's end is closed here, so that no other child of ours inherits that end
 # and keeps the pipe open for as long as it runs.
 fork_lock = _thread.allocate_lock()
@@ -274,9 +284,22 @@ def fork() -> int:
     """
     child = _fork()
     if child == 0:
-        global fork_lock  # noqa: PLW0603
-        fork_lock = _thread.allocate_lock()  # the lock that is held stays with the parent
+        _renew_lock()
     return child
+
+
+def clone(flags: int) -> int:
+    """Returns the number of a new process, 0 in it. No handler runs, so the caller's process must have one thread."""
+    child = syscalls.clone(flags)
+    if child == 0:
+        _renew_lock()
+    return child
+
+
+def _renew_lock() -> None:
+    """The lock that is held stays with the parent."""
+    global fork_lock  # noqa: PLW0603
+    fork_lock = _thread.allocate_lock()
 
 
 def _fork() -> int:
@@ -295,35 +318,17 @@ def _fork() -> int:
 
 
 def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
-    """Returns a descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
-    with fork_lock:
-        ready_read, ready_write = os.pipe()
-        end_read, end_write = os.pipe()
-        caller = os.getpid()
-        child = fork()
-        if child == 0:
-            try:
-                syscalls.die_with_parent(caller)  # it has both ends of the pipe, which so would never end
-                syscalls.unshare(syscalls.CLONE_NEWUSER)
-                os.write(ready_write, b"k")
-                os.read(end_read, 1)
-            finally:
-                os._exit(0)
-        os.close(ready_write)
-        os.close(end_read)
+    """Returns a descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts.
+
+    It is the namespace of a process that has ended: its files in /proc are there until this process waits for it.
+    Raises OSError.
+    """
+    child = syscalls.clone_ended(syscalls.CLONE_NEWUSER)
     try:
-        if os.read(ready_read, 1) != b"k":
-            raise OSError(1, "unshare: user namespaces are refused")
         write_map(child, uids, gids, "root")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        try:
-            os.write(end_write, b"k")
-        except BrokenPipeError:
-            pass
-        os.close(end_write)
-        os.close(ready_read)
-        os.waitpid(child, 0)
+        os.waitpid(child, syscalls.WALL)
 
 
 def idmapped_extents(owner: int, to: int, base: int, count: int) -> list[Extent]:

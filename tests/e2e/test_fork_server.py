@@ -296,8 +296,8 @@ import os, sys, time
 from envtool.container import supervisor
 from envtool.container.fork_server import ForkServer
 from envtool.container.program import ContainerStep, Program, Root
-server = ForkServer()
-while not server.serves({"steps": ()}):
+server = ForkServer() if sys.argv[2] == "server" else None
+while server and not server.serves({"steps": ()}):
     time.sleep(0.01)
 step = ContainerStep(argv=("/bin/sh", "-c", "sleep 1000"))
 container = supervisor.Container(Program(root=Root(lowers=(sys.argv[1],)), steps=(step,)).to_dict(), server=server)
@@ -310,12 +310,13 @@ time.sleep(1000)
 """
 
 
-def test_nothing_is_left_of_a_supervisor_that_is_killed(tree):  # noqa: F811
+@pytest.mark.parametrize(("forker", "count"), [("server", 2), ("one thread", 1)])
+def test_nothing_is_left_of_a_supervisor_that_is_killed(tree, forker, count):  # noqa: F811
     with nothing_left(processes):
-        ran = subprocess.Popen([sys.executable, "-c", KILLED, tree], stdout=subprocess.PIPE, text=True)
+        ran = subprocess.Popen([sys.executable, "-c", KILLED, tree, forker], stdout=subprocess.PIPE, text=True)
         words = iter(ran.stdout.readline, "end\n")
         numbers = {int(number) for line in words for number in line.split()}
-        assert len(numbers) == 2, "pid 1, and the server, which made it without a helper"
+        assert len(numbers) == count, "pid 1, and the server, if there is one: it was made without a helper"
         ran.kill()
         ran.wait()
         ran.stdout.close()
@@ -331,14 +332,11 @@ top = sys.argv[1]
 looks = "id; umask; ulimit -a; hostname; pwd; cat file; echo more > new; ls -ln . /proc/self/fd; cat /proc/self/status; " \
     "cat /proc/self/[ug]id_map /proc/self/mountinfo /proc/self/cgroup /proc/self/oom_score_adj /proc/1/oom_score_adj; " \
     "cat /proc/net/dev /proc/net/if_inet6; tr '\\0' ' ' < /proc/1/cmdline; ls -l /proc/1/fd /proc/1/exe; " \
-    "ls /proc/1/task | wc -l; cut -d' ' -f 4-6 /proc/1/stat; cut -d' ' -f 4-6 /proc/self/stat; ls /proc | grep '^[0-9]'"
-server = ForkServer()
-while not server.serves({"steps": ()}):
-    time.sleep(0.01)
+    "ls /proc/1/task | wc -l; cut -d' ' -f 4-6 /proc/1/stat; cut -d' ' -f 4-6 /proc/self/stat; echo /proc/[0-9]*"
 binds = tuple(BindMount(source=path, target=path) for path in ("/bin", "/lib", "/lib64", "/usr") if os.path.exists(path))
 answers = []
-for user in ("user", "root"):
-    for forker in (server, None):
+def look(forker):
+    for user in ("user", "root"):
         step = ContainerStep(argv=("/bin/sh", "-c", looks), cwd="/project")
         made = Program(root=Root(lowers=(f"{top}/base",)), binds=binds, steps=(step,), user=user, hostname="there",
                        project=ProjectMount(source=f"{top}/project"), env={"PATH": "/usr/bin:/bin"})
@@ -353,13 +351,19 @@ for user in ("user", "root"):
         text = re.sub(r"^(fe80\S+ .* )c0( +lo)$", r"\g<1>80\2", text, flags=re.M)  # IFA_F_TENTATIVE: for a moment
         lines = sorted(" ".join(line.split()) for line in text.splitlines())
         answers.append((alone, ended.status, ended.network_tried, lines))
+look(None)
+server = ForkServer()
+while not server.serves({"steps": ()}):
+    time.sleep(0.01)
+look(server)
+look(None)
 server.close()
 print(json.dumps(answers))
 """
 
 
 def test_what_is_in_a_container_is_the_same_without_a_helper(fresh):
-    """For each sort of caller, and both users of a container."""
+    """For each sort of caller, and both users of a container: one thread, a server, and a process with threads."""
     for name in ("base", "project"):
         (fresh.top / name).mkdir(exist_ok=True)
     fresh.write("file", "content\n", at=fresh.top / "project")
@@ -373,8 +377,8 @@ def test_what_is_in_a_container_is_the_same_without_a_helper(fresh):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     answers = json.loads(out)
-    assert [answer[0] for answer in answers] == [True, False, True, False]
-    for served, here in ((answers[0], answers[1]), (answers[2], answers[3])):
-        assert served[1:3] == here[1:3]
-        assert served[3] == here[3]
-        assert {"content", "there"} <= {*served[3]}
+    assert [answer[0] for answer in answers] == [True, True, True, True, False, False]
+    for cloned, helped in zip(answers[:4], 2 * answers[4:], strict=True):
+        assert cloned[1:3] == helped[1:3]
+        assert cloned[3] == helped[3]
+        assert {"content", "there"} <= {*cloned[3]}

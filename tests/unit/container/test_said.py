@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.container import pid1, step_call
+from envtool.container import messages, step_call
 from envtool.errors import BuildError
 from envtool.kinds.debian.deb import ArchiveError
 from envtool.kinds.dockerfile.copy_inside import CopyError
@@ -37,5 +37,5 @@ def test_what_is_said(error, said):
 
 @pytest.mark.parametrize("error", [error for error, _ in SAID[3:]])
 def test_places_are_for_who_asks(error, monkeypatch):
-    monkeypatch.setattr(pid1, "_DEBUG", True)
+    monkeypatch.setattr(messages, "_DEBUG", True)
     assert "test_said.py:" in step_call.describe_error(raised(error))

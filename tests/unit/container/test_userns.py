@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.container import userns
+from envtool.container import syscalls, userns
 
 
 @given(owner=st.integers(0, 1 << 31), to=st.sampled_from([0, 1000]), base=st.just(1 << 20))
@@ -167,3 +168,33 @@ def test_what_no_map_is_said_as_is_none(monkeypatch, said):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(userns, "caller_ids", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
     assert userns.ids_from_description(said) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone has id-mapped mounts")
+def test_a_namespace_for_mounts_outlives_its_process_and_leaves_none(monkeypatch):
+    """Also for a caller that ignores the end of its children, whose children are reaped by the kernel."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        descriptor = userns.user_namespace([(5, 700, 1)], [(6, 800, 2)])
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG | syscalls.WALL)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.syscall("setns", descriptor, syscalls.CLONE_NEWUSER)
+            with open("/proc/self/uid_map", "rb") as uids, open("/proc/self/gid_map", "rb") as gids:
+                os.write(write, uids.read() + gids.read())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    assert os.read(read, 1000).split() == [b"5", b"700", b"1", b"6", b"800", b"2"]
+    os.close(read)
+    os.close(descriptor)
+
+    monkeypatch.setattr(syscalls, "CLONE_NEWUSER", syscalls.CLONE_NEWUSER | 0x200)  # CLONE_FS: EINVAL
+    with pytest.raises(OSError, match="clone"):
+        userns.user_namespace([(5, 700, 1)], [(6, 800, 2)])

@@ -14,13 +14,13 @@ import sys
 
 from envtool import __version__
 from envtool.fs import store_files
-from envtool.project import git
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from envtool.container.messages import Exit
+    from envtool.project import git
 
 FORMAT = 12
 # Not a login shell: /etc/profile would set another PATH. The files that interactive shells read may do so, too: so the
@@ -130,7 +130,11 @@ def start_gits(plan: dict[str, Any]) -> dict[str, git.Git]:
     """Starts git in each repository of the project, to list ignored files; `list_hidden` reads the answers. Raises
     git.RepositoryError."""
     root, repositories = plan["project"], plan["repositories"]
-    outer = git.find_repository(root) if repositories else None
+    if not repositories:
+        return {}
+    from envtool.project import git
+
+    outer = git.find_repository(root)
     found = git.nested_repositories(outer, root, (prefix for prefix, _ in repositories))
     if len(found) != len(repositories):
         raise git.RepositoryError(f"a repository in {root} is gone")
@@ -144,7 +148,12 @@ def list_hidden(plan: dict[str, Any], running: dict[str, git.Git], cancel: int =
     """Returns the paths that git ignores now, or without git the directories that tools made. Raises
     git.RepositoryError, and git.GitStoppedError if the descriptor `cancel` is readable."""
     hidden = {*plan["hidden"]}
-    hidden.update(git.read_ignored(running, cancel) if plan["repositories"] else _tool_directories(plan["project"]))
+    if plan["repositories"]:
+        from envtool.project import git
+
+        hidden |= {*git.read_ignored(running, cancel)}
+    else:
+        hidden |= {*_tool_directories(plan["project"])}
     return tuple(sorted(hidden))
 
 
@@ -179,12 +188,9 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     running = start_gits(plan)  # git works while we import
     from envtool.container import supervisor
 
-    try:
-        ignored = list_hidden(plan, running, cancel)
-    except git.GitStoppedError:
+    ignored = _list_hidden_now(plan, running, cancel)
+    if ignored is None:
         return 130
-    if running and running[""].repository.directory != plan["git"]:
-        raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
     program["hidden"] = () if plan.get("writable") else ignored
     step = dict(program["steps"][0])
@@ -195,6 +201,21 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     if outcome.exceeded is not None or outcome.timed_out:
         _report_limit(outcome, plan["program"])
     return 130 if outcome.interrupted else outcome.status
+
+
+def _list_hidden_now(plan: dict[str, Any], running: dict[str, git.Git], cancel: int) -> tuple[str, ...] | None:
+    """Returns what `list_hidden` does, of the repository that the plan is of; None if `cancel` is readable."""
+    if not running:
+        return list_hidden(plan, running)
+    from envtool.project import git
+
+    try:
+        hidden = list_hidden(plan, running, cancel)
+    except git.GitStoppedError:
+        return None
+    if running[""].repository.directory != plan["git"]:
+        raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
+    return hidden
 
 
 def _report_limit(outcome: Exit, program: dict[str, Any]) -> None:

@@ -111,6 +111,7 @@ def test_a_warm_exec(place):
     slow = {"envtool.container.limit_watch"}  # of a command that takes a tenth of a second here
     found = imported(place, "exec", "unit", "--", "true") - slow
     assert "envtool.run.fast_exec" in found
+    assert not found & {"envtool.project.git", "envtool.project.repository"}
     assert found <= BOTH | EXEC | {"envtool.project", "envtool.project.walk"}  # what git does not say, the walk finds
     place.shell("git init -q .")
     assert place.envtool("exec", "unit", "--", "true").status == 0

@@ -228,8 +228,6 @@ def _fork(request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
         program["joins"] = dict(zip(joins, remaining, strict=False))
     owners = dict(zip(maps, remaining, strict=False))
     program, ids = supervisor.load_functions(program), IdMaps(*numbers)
-    # each container does this, too, and would copy the pages of all that is cleared (pid1.become_root)
-    sys.path_importer_cache.clear()
     streams = (stdio[0], stdio[1], stdio[2])
     try:
         return pid1.clone_pid1(program, ids, sock, streams, output, owners, syscalls.CLONE_PARENT), _PID1

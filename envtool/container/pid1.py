@@ -32,6 +32,7 @@ _FORK_GROWTH = 4096  # kilobytes by which a step may grow before it is executed
 _LOOKS = (0.005, 0.015, 0.04)
 _MAX_STEP_MESSAGE = 65536  # bytes of a message from a step
 _EOPNOTSUPP = 95
+_unused: list[object] = []  # to free it would copy the pages that it is in
 _TITLE = b"envtool: a container"
 GO = b"g"  # what lets the first step of a program with a `gate` begin
 FORWARDED_SIGNALS = (1, 2, 3, 12, 15)  # to the running step: HUP, INT, QUIT, USR2, TERM
@@ -48,7 +49,7 @@ def fork(
     """
     sock, *stdio, output = streams
     arguments = (program, ids, sock, (stdio[0], stdio[1], stdio[2]), output, maps)
-    if _has_one_thread():
+    if syscalls.has_one_thread():
         try:
             return clone_pid1(*arguments), True
         except OSError:  # the helper fails in the same way, and reports it
@@ -58,13 +59,6 @@ def fork(
         run_helper(*arguments)
         os._exit(125)
     return helper, False
-
-
-def _has_one_thread() -> bool:
-    try:
-        return len(os.listdir("/proc/self/task")) == 1
-    except OSError:  # no /proc
-        return False
 
 
 def clone_pid1(
@@ -311,9 +305,8 @@ def _forbid_imports() -> None:
     """Make every later import fail, wherever envtool is installed: the ids of the container may not be allowed to read
     the installation, and the first mount may cover it.
     """
-    sys.path.clear()
-    sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
+    _unused.extend((sys.path, sys.path_hooks, sys.path_importer_cache))
+    sys.path, sys.path_hooks, sys.path_importer_cache = [], [], {}
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
 
 
@@ -347,7 +340,7 @@ class Init:
             if self.ending:
                 return 128 + syscalls.SIGTERM
             read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self.running = child = fork_step()
+            self.running = child = fork_step(calls="call" in step)
             if child == 0:
                 run_step(program, step, ids, write_end, terminal)
             os.close(write_end)
@@ -409,9 +402,11 @@ class Init:
             pass
 
 
-def fork_step() -> int:
-    """Fork. Returns 0 in the child, where no signal is blocked and no handler is left of those that Python has set."""
-    child = os.fork()
+def fork_step(*, calls: bool = False) -> int:
+    """Fork. Returns 0 in the child, where no signal is blocked and no handler is left of those that Python has set.
+    Only a step that `calls` a function needs Python's own handlers of a fork: pid 1 has one thread.
+    """
+    child = os.fork() if calls else syscalls.clone(0)
     if child == 0:
         for number in (1, 2, 3, 10, 12, 13, 15, 25):
             _signal.signal(number, _signal.SIG_DFL)

@@ -168,6 +168,14 @@ def clone(flags: int) -> int:
     return syscall("clone", flags | SIGCHLD, 0, 0, 0, 0)
 
 
+def has_one_thread() -> bool:
+    """Returns whether this process has one thread, by the kernel's count; False where it cannot be asked."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
+
+
 def clone_ended(flags: int) -> int:
     """Make a process that has ended when this returns. Its parent gets no signal, and waits for it with WALL.
 
@@ -303,8 +311,7 @@ def open_network_log() -> list[int]:
     descriptors = []
     try:
         log = _socket.socket(_socket.AF_INET, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 17)  # UDP
-        code = (_Char * len(_TO_PORT_53)).from_buffer_copy(_TO_PORT_53)
-        program = (len(_TO_PORT_53) // 8).to_bytes(8, sys.byteorder) + addressof(code).to_bytes(8, sys.byteorder)
+        _memory, program = filter_program(_TO_PORT_53)
         log.setsockopt(_socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER, struct sock_fprog
         log.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _LOG_BUFFER)
         descriptors.append(log.detach())
@@ -371,8 +378,8 @@ def set_capabilities(mask: int) -> None:
 def filter_program(code: bytes) -> tuple[object, bytes]:
     """Returns a struct sock_fprog of classic BPF (linux/filter.h), and the memory that it points to, which its caller
     keeps until the kernel has read it."""
-    memory = (_Char * len(code)).from_buffer_copy(code)
-    return memory, (len(code) // 8).to_bytes(8, "little") + addressof(memory).to_bytes(8, "little")
+    memory = _Bytes(code)
+    return memory, (len(code) // 8).to_bytes(8, sys.byteorder) + bytes(memory)  # of a pointer: its address
 
 
 def load_seccomp(program: bytes, *, listen: bool = False, all_threads: bool = False) -> int:

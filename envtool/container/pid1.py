@@ -279,10 +279,14 @@ def _measure_usage(before: int, seen: int) -> tuple[int, int, int]:
 
 def _largest_process() -> int:
     """Returns the kilobytes of the largest process in this container, at its largest. What is still a fork of pid 1
-    does not count.
+    does not count. Returns 0 where the container's memory is at its limit, and the kernel has none for the list.
     """
     largest = 0
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # ENOMEM; the supervisor sees which limit that is
+        return 0
+    for name in names:
         if name.isdigit() and name != "1":
             try:
                 with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:

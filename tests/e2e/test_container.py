@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import mmap
 import os
 import pty
 import pwd
@@ -745,6 +747,22 @@ def test_without_process_ids_of_its_own_nothing_is_run_or_killed(tree, monkeypat
         go(tree, "true")
     assert os.fstat(killed).st_size == 0
     os.close(killed)
+
+
+def test_where_the_kernel_has_no_memory_for_a_look_the_step_goes_on(tree, monkeypatch):
+    """A step may take all memory that the container may have before pid 1 looks at the processes."""
+
+    def refuse(path=".", listdir=os.listdir):
+        if os.getpid() == 1 and path == "/proc":
+            looked[0] = 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path)
+        return listdir(path)
+
+    looked = mmap.mmap(-1, 1)
+    monkeypatch.setattr(pid1.os, "listdir", refuse)
+    result = go(tree, "sleep 0.2; exit 3")
+    assert (result.status, result.exit.error) == (3, "")
+    assert looked[0] == 1
 
 
 # ---- many at once, and nothing left --------------------------------------------------------------------------------

@@ -167,7 +167,11 @@ def test_right_pins_are_right(ground):
         opened(ground, which, entry.pins)
 
 
-@settings(max_examples=examples(60, 5000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60, 5000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_pins_of_any_shape_are_the_locks_error_or_sound(ground, data):
     which = data.draw(st.integers(0, len(ground[3]) - 1))
@@ -185,7 +189,9 @@ def test_pins_of_any_shape_are_the_locks_error_or_sound(ground, data):
 
 
 @settings(
-    max_examples=examples(100, 10_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100, 10_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_text_of_any_kind_is_a_lock_or_its_error(ground, data):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import depth
 
@@ -89,6 +90,7 @@ def test_each_dear_case_is_tried_by_one_of_the_two_runs(tmp_path):
     """Also where the two runs collect different tests."""
     cases = """
 import pytest
+from hypothesis import HealthCheck, settings
 
 @pytest.mark.dear
 @pytest.mark.parametrize("case", range(60))
@@ -106,6 +108,7 @@ def test_of_a_modules_dear_cases_as_many_are_tried_as_its_marks_say(tmp_path):
     """By the two runs together, and by any number of commits each."""
     cases = """
 import pytest
+from hypothesis import HealthCheck, settings
 
 @pytest.mark.dear(cases=2)
 @pytest.mark.parametrize("caller", ["root", "single"])
@@ -133,6 +136,7 @@ def test_always():
 
 CALLERS = """
 import pytest
+from hypothesis import HealthCheck, settings
 
 CALLERS = pytest.mark.parametrize("caller", ["root", "single"])
 CASES = pytest.mark.parametrize("case", range(60))
@@ -168,6 +172,7 @@ def test_sampled(caller, case):
 """
 ALONE = """
 import pytest
+from hypothesis import HealthCheck, settings
 
 @pytest.mark.parametrize("caller", ["root", "single"])
 def test_alone(caller):
@@ -203,6 +208,7 @@ def test_each_shared_case_is_tried_by_one_of_the_two_runs(tmp_path):
     """Of a test whose marks say nothing of callers, in a directory of both runs; a module's only case by both."""
     cases = """
 import pytest
+from hypothesis import HealthCheck, settings
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("case", range(30))
@@ -288,3 +294,14 @@ def test_processes_that_begin_to_collect_elsewhere_have_one_order(tmp_path):
     words = [sys.executable, "-m", "pytest", "-n3", "--dist=worksteal", "-q", "-p", "no:cacheprovider", "."]
     done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert "20 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_no_machine_is_too_slow_for_hypothesis():
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
+    texts = [path.read_text() for top in ("tests", "plugins") for path in (TESTS.parent / top).rglob("test_*.py")]
+    suppressed = [
+        names for text in texts for names in re.findall(r"suppress_health_check=(\[.*?\]|list\(.*?\))", text, re.DOTALL)
+    ]
+    assert len(suppressed) > 9
+    assert not [names for names in suppressed if "too_slow" not in names and names != "list(HealthCheck)"]

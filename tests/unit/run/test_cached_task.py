@@ -348,7 +348,9 @@ STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], max_examples=15, deadline=None
+)
 @given(STEPS)
 def test_a_task_runs_if_nothing_that_passed_was_the_same(tmp_path_factory, steps):
     """Against a model: the set of (files, stack) for which it passed undisturbed."""

@@ -659,7 +659,9 @@ FAULTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(faults=FAULTS, sized=st.booleans())
 def test_what_is_kept_is_right_whatever_the_server_does(server, store, faults, sized):
     body = BODY[:3000]

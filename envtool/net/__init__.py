@@ -6,6 +6,7 @@ first URL; each thread has one session.
 request        sends one request and returns its response, for services that speak HTTP
 download       downloads one file, with retries, and checks its hash
 transfer       makes one attempt to download a file, and classifies what goes wrong
+bundle_adapter shares one TLS context between the connections of all threads
 host_config    reads this host's proxies, netrc and certificate authorities
 redact         removes secrets from URLs and errors
 integrity      parses the hashes in lock files of package managers

@@ -40,6 +40,8 @@ def session() -> requests.Session:
     if current is None:
         import requests
 
+        from envtool.net.bundle_adapter import BundleAdapter
+
         class Session(requests.Session):
             """Follows redirects only to http(s), and from https only to https."""
 
@@ -62,6 +64,7 @@ def session() -> requests.Session:
                 return target
 
         current = Session()
+        current.mount("https://", BundleAdapter())
         current.max_redirects = REDIRECTS
         current.headers["User-Agent"] = f"envtool/{__version__}"
         _local.session = current

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -504,6 +505,43 @@ def test_a_private_authority_is_trusted_when_any_of_the_variables_names_it(secur
     assert server.count["x"] == 0
     monkeypatch.setenv(name, bundle)
     bring(store, pinned(server, "x"))
+
+
+def test_a_bundle_is_read_once_for_all_threads_and_again_when_it_is_another(secure, monkeypatch):
+    import trustme
+
+    server, bundle = secure
+    monkeypatch.setenv("SSL_CERT_FILE", bundle)
+    loaded, load = [], ssl.SSLContext.load_verify_locations
+
+    def count(context, *words):
+        loaded.append(words)
+        return load(context, *words)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", count)
+
+    def read():
+        try:
+            return net.read_url(f"{server.url}x", patience=QUICK) == BODY
+        finally:
+            net.close_session()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda _: read(), range(8)))
+    assert loaded == [(bundle,)]
+    trustme.CA().cert_pem.write_to_path(bundle)  # another authority in the same file
+    with pytest.raises(FetchError) as caught:
+        read()
+    assert caught.value.code == "fetch-tls"
+    assert loaded == [(bundle,), (bundle,)]
+
+
+def test_a_file_without_certificates_is_no_bundle(secure, store, monkeypatch, tmp_path):
+    server, _ = secure
+    (tmp_path / "no.pem").write_text("nothing")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
+    assert refused(store, pinned(server, "x")).code == "fetch-tls"
+    assert server.count["x"] == 0
 
 
 def test_through_a_proxy_the_servers_certificate_still_counts(secure, server, store, monkeypatch):

@@ -51,3 +51,24 @@ def test_a_failure_is_every_layers():
         with pytest.raises(api.ResolveError) as refused:
             pip_config.read_index(site)
         assert refused.value.message == "pip config failed on this machine: no https://****@h.invalid/simple"
+
+
+def test_an_index_that_the_hosts_pip_cannot_reach():
+    error = "'NewConnectionError('<x>: Failed to establish a new connection: [Errno 111] Connection refused')'"
+    output = (
+        f"WARNING: Retrying (Retry(total=0)) after connection broken by {error}: /simple/pip/\n"
+        "ERROR: Could not find a version that satisfies the requirement pip (from versions: none)\n"
+        "ERROR: No matching distribution found for pip\n"
+    )
+
+    class Site(MemorySite):
+        def host_pip(self, *arguments, variables=None):
+            return api.Completed(status=1, stdout=b"", stderr=output.encode())
+
+    with pytest.raises(api.ResolveError) as refused:
+        pip_config.run_host_pip(Site(), "install", "pip", variables={})
+    assert refused.value.message == "`pip`: pip cannot reach an index that it reads: Connection refused"
+    output = "ERROR: something else\n"
+    with pytest.raises(api.ResolveError) as refused:
+        pip_config.run_host_pip(Site(), "install", "pip", variables={})
+    assert refused.value.message == "pip install failed on this machine: something else"

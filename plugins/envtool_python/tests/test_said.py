@@ -44,6 +44,33 @@ ERROR: No matching distribution found for six>1.6
 BY = """ERROR: Could not find a version that satisfies the requirement other>=3 (from attrs) (from versions: 1.0, 2.0)
 ERROR: No matching distribution found for other>=3
 """
+BROKEN = """WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by \
+%s: /root/+simple/six/
+"""
+REFUSED = (
+    BROKEN
+    % """'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f62f4e8f2d0>: \
+Failed to establish a new connection: [Errno 111] Connection refused')'"""
+)
+PROXY = (
+    BROKEN
+    % """'ProxyError('Cannot connect to proxy.', NewConnectionError("HTTPSConnection(host='h.invalid', port=443): \
+Failed to establish a new connection: [Errno -2] Name or service not known"))'"""
+)
+SILENT = (
+    BROKEN
+    % """"ReadTimeoutError("HTTPSConnectionPool(host='h.invalid', port=443): Read timed out. (read timeout=15)")\""""
+)
+AUTHORITY = (
+    BROKEN
+    % """'SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: \
+unable to get local issuer certificate (_ssl.c:1006)'))'"""
+)
+CLOSED = BROKEN % """'RemoteDisconnected('Remote end closed connection without response')'"""
+PLAIN_HTTP = """WARNING: The repository located at h.invalid is not a trusted or secure host and is being ignored. If this \
+repository is available via HTTPS we recommend you use HTTPS instead, otherwise you may silence this warning and allow it \
+anyway with '--trusted-host h.invalid'.
+"""
 WHEEL = "ERROR: six-1.0-cp39-cp39-win_amd64.whl is not a supported wheel on this platform.\n"
 
 
@@ -54,6 +81,14 @@ WHEEL = "ERROR: six-1.0-cp39-cp39-win_amd64.whl is not a supported wheel on this
         (UNPINNED, "r.txt:4: `attrs` has no hash, or no version with `==`", "--generate-hashes"),
         (UNHASHED, "r.txt:4: `attrs==24` has no hash", "--generate-hashes"),
         (NONE, "r.txt:3: `six`: nothing that this Python can install is called `six` where pip looks", "is the name right"),
+        (REFUSED + NONE, "r.txt:3: `six`: pip cannot reach an index that it reads: Connection refused", "`pip config list`"),
+        (PROXY + NONE, "r.txt:3: `six`: pip cannot reach an index that it reads: Name or service not known", "pip download six"),
+        (SILENT + NONE, "r.txt:3: `six`: pip cannot reach an index that it reads: Read timed out", "`pip config list`"),
+        (AUTHORITY + NONE, "r.txt:3: `six`: pip cannot reach an index that it reads: certificate verify failed: unable to", "pip"),
+        (CLOSED + NONE, "r.txt:3: `six`: pip cannot reach an index that it reads: RemoteDisconnected('Remote end closed", "pip"),
+        (PLAIN_HTTP + NONE, "r.txt:3: `six`: pip ignores the index on h.invalid, which speaks plain HTTP", "trusted-host h.invalid"),
+        (REFUSED + NEWER, "r.txt:3: `six==99`: there is no such version of six", "as in `six>=1.5`"),
+        (REFUSED.replace("/six/", "/pip/") + NONE, "r.txt:3: `six`: nothing that this Python can install is called", "right"),
         (NEWER, "r.txt:3: `six==99`: there is no such version of six; the newest that", "as in `six>=1.5`"),
         (PYTHON, "r.txt:3: `six>=2.1`: not for Python 3.11.2, since six 2.1 wants >=3.14,<4", "another"),
         (YANKED, "r.txt:3: `six>1.6`: what fits was yanked by its authors (1.7)", "write `six==1.7`"),

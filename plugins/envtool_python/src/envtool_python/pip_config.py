@@ -96,11 +96,12 @@ def run_host_pip(site: api.Site, *arguments: str, variables: Mapping[str, str]) 
     """Runs the host's pip by these variables alone and returns its standard output. Raises ResolveError."""
     completed = site.host_pip(*arguments, variables=variables)
     if completed.status != 0:
-        raise api.ResolveError(
-            f"pip {arguments[0]} failed on this machine: {last_words(completed.stderr.decode(errors='replace'))}",
-            code="pip",
-            hint=f"see what `pip {arguments[0]}` says",
-        )
+        from envtool_python.pip_messages import explain_pip_error
+
+        output = completed.stderr.decode(errors="replace")
+        message, hint = explain_pip_error(redact_credentials(output), {}, {})
+        message = message or f"pip {arguments[0]} failed on this machine: {last_words(output)}"
+        raise api.ResolveError(message, code="pip", hint=hint or f"see what `pip {arguments[0]}` says")
     return completed.stdout.decode(errors="replace")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from envtool_python.requirements import name_of
+from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _NOT_FOUND = re.compile(
     r"Could not find a version that satisfies the requirement (?P<line>.+?)(?: \(from (?P<by>(?!versions:)[^()]+)\))?"
     r" \(from versions: (?P<versions>[^)]*)\)"
+)
+_BROKEN = re.compile(r"after connection broken by [\"'](?P<error>.*)[\"']: \S*/(?P<name>[^/\s]+)/\s*$", re.MULTILINE)
+_IGNORED = re.compile(r"The repository located at (\S+) is not a trusted or secure host and is being ignored")
+_BROKEN_REASONS = re.compile(
+    r"\[Errno -?\d+\] ([^'\"()]+)|(certificate verify failed[^'\"()]*)|(\w[^'\"(),]* timed out)"
 )
 _YANKED = re.compile(r"Ignored the following yanked versions: (.*)")
 _OTHER_PYTHON = re.compile(r"Ignored the following versions that require a different python version: (.*)")
@@ -54,7 +59,7 @@ def explain_pip_error(
         file = line.partition("#")[0].partition(" @ ")[2].rpartition("/")[2].strip()
         if file.endswith(".whl") and name_of(line) == name_of(single[1]) and not _fits(file, info):  # type: ignore[index]
             text += f"\n{file} is not a supported wheel on this platform"
-    for explain in (_hash_error, _platform_error, _not_found_error, _conflict_error):
+    for explain in (_hash_error, _platform_error, _unreachable_error, _not_found_error, _conflict_error):
         message, hint = explain(text, info)
         if message:
             positions = [
@@ -104,6 +109,31 @@ def _fits(file: str, info: Mapping[str, object]) -> bool:
     python_tags = {f"py{major}", f"py{major}{minor}", f"cp{major}{minor}"}
     interpreter = bool(python_tags & {*python.split(".")}) or abi == "abi3"
     return interpreter and (platform == "any" or (system in platform and machine.replace("-", "_") in platform))
+
+
+def _unreachable_error(text: str, _: Mapping[str, object]) -> tuple[str, str]:
+    """Explains that an index was not reached, or not read: pip then says that nothing has the name."""
+    match = _NOT_FOUND.search(text)
+    if not match or match["versions"].strip() not in ("none", ""):
+        return "", ""
+    line = match["line"]
+    broken = [attempt for attempt in _BROKEN.finditer(text) if normal(attempt["name"]) == name_of(line)]
+    ignored = _IGNORED.search(text)
+    if not broken and ignored:
+        host = ignored[1]
+        return (
+            f"`{line}`: pip ignores the index on {host}, which speaks plain HTTP",
+            f"write its URL with https:, or if plain HTTP is right: `pip config set global.trusted-host {host}`",
+        )
+    if not broken:
+        return "", ""
+    error = broken[-1]["error"]
+    reasons = _BROKEN_REASONS.findall(error)
+    reason = next(filter(None, reasons[-1])).strip() if reasons else error
+    return (
+        f"`{line}`: pip cannot reach an index that it reads: {reason}",
+        f"`pip config list` says where pip looks, and `pip download {name_of(line)}` tries the same outside of envtool",
+    )
 
 
 def _not_found_error(text: str, info: Mapping[str, object]) -> tuple[str, str]:

@@ -24,6 +24,12 @@ FILES = re.compile(r"too many open files|emfile", re.IGNORECASE)
 NO_LIMITS: Limits = {}
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
+_DENIED = re.compile(r"^.*(?:permission denied|eacces).*$", re.IGNORECASE | re.MULTILINE)
+_PATH = re.compile(r"(?<![\w/.~])/[\w@+.~%=/-]+")
+# What the task's user may write, or what no user may; modules of Node.js are a layer inside of the project.
+_NOT_OF_LAYERS = ("/project/", "/tmp/", "/var/tmp/", "/home/", "/dev/", "/proc/", "/sys/")
+_MODULES = "/node_modules/"
+
 
 def missing_command(output: str) -> str:
     """Returns the last command that a shell did not find, empty where no shell reported one."""
@@ -41,6 +47,7 @@ def task_failure_hint(
     base: str,
     programs: Callable[[], Collection[str]],
     limits: Limits = NO_LIMITS,
+    user: str = "root",
 ) -> str:
     """Returns a hint where the env rather than the project is probably at fault, else an empty text. `commands` is what
     was executed, as text; `programs` returns the names of all commands on the env's PATH, and is called only where a
@@ -59,6 +66,19 @@ def task_failure_hint(
         return "the base `host` is read-only: a base like `{debian: bookworm}` can be written"
     if status == 127:
         return missing_command_hint(missing_command(output), base, programs())
+    if user != "root" and (path := _denied_path(output, base)):
+        return f"`{path}` is of a layer, which only root may write: with `user: root` the task may, until it ends"
+    return ""
+
+
+def _denied_path(output: str, base: str) -> str:
+    """Returns the last path of a layer that a command was not permitted to write, empty without one."""
+    paths = [paths[-1] for line in _DENIED.findall(output) if (paths := _PATH.findall(line))]  # a shell's own is first
+    for path in reversed(paths):
+        if path.startswith("/project/") and _MODULES in path:
+            return path[:200]
+        if path.count("/") > 1 and not f"{path}/".startswith(_NOT_OF_LAYERS):
+            return "" if base == "host" and not path.startswith("/opt/") else path[:200]
     return ""
 
 

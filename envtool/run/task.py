@@ -112,6 +112,7 @@ def _run_tracked(
                 scratch=request.scratch,
                 base=stack.layers[0].resolved.node.kind.name,
                 limits=request.limits,
+                user=request.user,
                 programs=lambda: list_programs(stack),
             ) or plugin_hints.find_hint(task, stack, ended.status, output)
             lines += [*_describe_submodules(context.root), *hint.splitlines()]

@@ -51,6 +51,38 @@ def test_the_limit_that_the_spec_sets_is_named():
     assert not task(1, files)
 
 
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("Error: EACCES: permission denied, open '/project/node_modules/a/dist/b.tmp'", "/project/node_modules/a/dist/b.tmp"),
+        ("error TS5033: Could not write file '/project/node_modules/.pnpm/a@1_b+c@2/x': EACCES: permission denied",
+         "/project/node_modules/.pnpm/a@1_b+c@2/x"),
+        ("PermissionError: [Errno 13] Permission denied: '/opt/venv/lib/x.pyc'", "/opt/venv/lib/x.pyc"),
+        ("/bin/sh: 1: cannot create /etc/app.conf: Permission denied", "/etc/app.conf"),
+        ("mkdir: cannot create directory ‘/srv/data’: Permission denied", "/srv/data"),
+        ("open /usr/lib/x: permission denied\nFAILED 2", "/usr/lib/x"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_root_is_named(line, path):
+    hint = f"`{path}` is of a layer, which only root may write: with `user: root` the task may, until it ends"
+    assert task(1, line, base="debian", user="user") == hint
+    assert not task(1, line, base="debian", user="root")
+    on_this_machine = path.startswith(("/etc", "/srv", "/usr"))
+    assert task(1, line, base="host", user="user") == ("" if on_this_machine else hint)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/bin/sh: 1: /project/run.sh: Permission denied", "./run.sh: Permission denied", "git@h: Permission denied (publickey)",
+        "cat: /proc/1/environ: Permission denied", "open('/tmp/x'): Permission denied", "Permission denied: 'a/etc/x'",
+        "wrote /etc/x\npermission denied", "Permission denied: '/'",
+    ],
+)  # fmt: skip
+def test_what_no_other_user_may_write_needs_no_advice(line):
+    assert not task(1, line, base="debian", user="user")
+
+
 def test_an_ordinary_failure_needs_no_advice():
     assert not task(1, "assert 1 == 2")
     assert not failure_hints.build_failure_hint(2, "make: *** [all] Error 1", kind="run", commands="", base="debian")

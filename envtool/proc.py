@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
+from envtool.errors import Interrupted
 from envtool.lazy_dataclass import dataclass
 from envtool.project import programs
 
@@ -56,11 +59,15 @@ def run(
     cwd: str | None = None,
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     timeout: float | None = 60.0,
+    cancel: int = -1,
 ) -> ProcessResult:
     """Runs a program to its end. Its environment is PASSED_VARIABLES and `env`; its stdin is `input`. A name without a
     slash is searched as in project/programs.py, also for programs that this program starts.
 
-    A failure of the program raises nothing: see the status. `timeout` is in seconds.
+    A failure of the program raises nothing: see the status. `timeout` is in seconds. With a descriptor `cancel` the
+    program has no stdin, and a session of its own: a Ctrl-C does not end it by itself, and a program that asks for a
+    password finds no terminal, where in the background it would be stopped. When `cancel` becomes readable, the
+    processes of the session's group are killed. Raises Interrupted then.
     """
     environ = environment(env or {})
     environ["PATH"] = programs.search_path(environ.get("PATH"))
@@ -69,6 +76,8 @@ def run(
     if not program:
         return _ended(words, NOT_FOUND, b"", b"", cwd)
     try:
+        if cancel >= 0:
+            return _run_until_cancelled(words, program, environ, cwd, timeout, cancel)
         process = subprocess.run(  # noqa: PLW1510 - the status is the answer
             words, executable=program, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
         )
@@ -78,6 +87,40 @@ def run(
         return _ended(words, NOT_FOUND, b"", str(error).encode(), cwd)
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return _ended(words, status, process.stdout, process.stderr, cwd)
+
+
+def _run_until_cancelled(
+    words: tuple[str, ...],
+    program: str,
+    environ: Mapping[str, str],
+    cwd: str | None,
+    timeout: float | None,
+    cancel: int,
+) -> ProcessResult:
+    """Runs a program to its end, or kills it: see `run`. What it prints is held in memory, never in a file."""
+    with open(os.memfd_create("stdout"), "w+b") as stdout, open(os.memfd_create("stderr"), "w+b") as stderr:
+        process = subprocess.Popen(
+            words, executable=program, env=environ, cwd=cwd, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+        ended = os.pidfd_open(process.pid)
+        poll, ready = select.poll(), set[int]()
+        for descriptor in (ended, cancel):
+            poll.register(descriptor, select.POLLIN)
+        try:
+            ready = {descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)}
+        finally:
+            if ended not in ready:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            os.close(ended)
+            status = process.wait()
+        if cancel in ready:
+            raise Interrupted
+        stdout.seek(0)
+        stderr.seek(0)
+        status = TIMED_OUT if not ready else status if status >= 0 else 128 - status
+        return _ended(words, status, stdout.read(), stderr.read(), cwd)
 
 
 def stream(

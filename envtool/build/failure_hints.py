@@ -73,7 +73,9 @@ def task_failure_hint(
 
 def _denied_path(output: str, base: str) -> str:
     """Returns the last path of a layer that a command was not permitted to write, empty without one."""
-    paths = [paths[-1] for line in _DENIED.findall(output) if (paths := _PATH.findall(line))]  # a shell's own is first
+    paths: list[str] = [
+        of_line[-1] for line in _DENIED.findall(output) if (of_line := _PATH.findall(line))
+    ]  # a shell's own path is first
     for path in reversed(paths):
         if path.startswith("/project/") and _MODULES in path:
             return path[:200]

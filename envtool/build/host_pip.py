@@ -14,10 +14,11 @@ from envtool.build import pip_config_files
 _SECONDS = 600.0  # pip ends much earlier: its own time limits are 15 s for an answer, and five retries
 
 
-def run_host_pip(arguments: tuple[str, ...], variables: Mapping[str, str] | None) -> Completed:
+def run_host_pip(arguments: tuple[str, ...], variables: Mapping[str, str] | None, *, cancel: int = -1) -> Completed:
     """Runs pip with the caller's environment, since its configuration and the keyring that it asks are the caller's.
     With `variables`, pip reads no other configuration. `pip config list` is answered without starting pip where the
-    answer is certain. Raises ResolveError if this machine has no pip."""
+    answer is certain. Raises ResolveError if this machine has no pip, Interrupted when the descriptor `cancel` becomes
+    readable."""
     program, prefix = [sys.executable, "-P", "-m", "pip"], sys.prefix  # -P: no pip.py of the current directory
     if importlib.util.find_spec("pip") is None:
         path = search_path()
@@ -35,5 +36,5 @@ def run_host_pip(arguments: tuple[str, ...], variables: Mapping[str, str] | None
         listing = pip_config_files.config_listing(prefix, env)
         if listing is not None:
             return Completed(status=0, stdout=listing, stderr=b"")
-    result = proc.run([*program, *arguments], env=env, cwd="/", timeout=_SECONDS)
+    result = proc.run([*program, *arguments], env=env, cwd="/", timeout=_SECONDS, cancel=cancel)
     return Completed(status=result.status, stdout=result.stdout, stderr=result.stderr)

@@ -155,10 +155,10 @@ class ContainerSite(ProjectSite):
             return {}
 
     def host_pip(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Completed:
-        """See api.Site. Raises ResolveError."""
+        """See api.Site. Raises ResolveError, Interrupted."""
         from envtool.build.host_pip import run_host_pip
 
-        return run_host_pip(arguments, variables)
+        return run_host_pip(arguments, variables, cancel=self._context.cancel.reader)
 
     def registries(self) -> Registries:
         """See api.Site."""

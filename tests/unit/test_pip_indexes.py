@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from envtool import api
 from envtool.api import pip_indexes
 from envtool.build import host_pip
+from envtool.errors import Interrupted
 from envtool.testing import MemorySite
 
 INDEX = "https://index.invalid/simple/"
@@ -107,6 +109,12 @@ def test_pip_of_the_path_where_this_python_has_none(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setattr(host_pip, "find_program", lambda name, _: str(program) if name == "pip" else "")
     assert host_pip.run_host_pip(("config", "list"), None).stdout == b"['config', 'list']\n"
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    with pytest.raises(Interrupted):
+        host_pip.run_host_pip(("config", "list"), None, cancel=reader)
+    os.close(reader)
+    os.close(writer)
     monkeypatch.setattr(host_pip, "find_program", lambda *_: "")
     with pytest.raises(api.ResolveError, match="this machine has no pip"):
         host_pip.run_host_pip(("config", "list"), None)

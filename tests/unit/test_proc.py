@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 
 import pytest
 
 from envtool import proc
+from envtool.errors import Interrupted
 
 
 def test_output_status_and_environment(monkeypatch):
@@ -56,5 +59,46 @@ def test_it_is_killed_when_the_caller_has_enough():
     with pytest.raises(ValueError):
         proc.stream(["/bin/sh", "-c", "echo one; exec sleep 60"], refuse, env={})
     assert time.monotonic() - since < 30
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_program_that_is_cancelled_ends_with_all_that_it_started(tmp_path):
+    reader, writer = os.pipe()
+    script = "sleep 61 & echo $! > pid; trap '' INT TERM; echo out; echo err >&2; [ $1 = ends ] || wait"
+    words = ["/bin/sh", "-c", script, "sh"]
+    done = proc.run([*words, "ends"], cwd=str(tmp_path), env={"GIVEN": "1"}, cancel=reader)
+    assert (done.status, done.stdout, done.stderr) == (0, b"out\n", b"err\n")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # what it has left is its own
+    assert proc.run([*words, "waits"], cwd=str(tmp_path), timeout=0.3, cancel=reader).status == proc.TIMED_OUT
+    assert proc.run(["/bin/sh", "-c", "kill -9 $$"], cancel=reader).status == 137
+    assert proc.run(["no-such-program"], cancel=reader).status == proc.NOT_FOUND
+    since = time.monotonic()
+    timer = threading.Timer(0.3, os.write, (writer, b"x"))
+    timer.start()
+    with pytest.raises(Interrupted):
+        proc.run([*words, "waits"], cwd=str(tmp_path), cancel=reader)
+    timer.join()
+    assert time.monotonic() - since < 30
+    started = int((tmp_path / "pid").read_text())
+    while time.monotonic() - since < 30 and is_running(started):
+        time.sleep(0.01)
+    assert not is_running(started)
+    os.close(reader)
+    os.close(writer)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_ctrl_c_reaches_no_program_that_is_cancelled_otherwise():
+    reader, writer = os.pipe()
+    group = proc.run(["/bin/sh", "-c", "cut -d' ' -f5 /proc/$$/stat"], cancel=reader).stdout
+    assert int(group) != os.getpgrp()
     os.close(reader)
     os.close(writer)

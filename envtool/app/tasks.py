@@ -23,7 +23,7 @@ from envtool.errors import EnvtoolError, Interrupted, NotCachedError, SpecError,
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Spec, Task
 from envtool.plan.output_clashes import WrittenOutputs, find_overwritten_outputs
-from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph
+from envtool.plan.task_graph import TaskGraph, TaskId, TaskNode, make_task_graph, warn_of_unread_args
 from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.early_start import NOTES
@@ -79,6 +79,8 @@ def _run_in_envs(
     stacks = list(dict.fromkeys(stack for pair in selected for stack in stack_names(*pair)))
     scheduler = Scheduler(project.graph, context)
     emit_warnings((env for env in stack_envs(spec) if env.name in stacks), context.emit)
+    if request.args and (text := warn_of_unread_args(graph)):
+        context.emit(Noted(text=text))
     _read_secrets(project, scheduler, selected, stacks)
     scheduler.check_limits(stacks)
     if request.expect_cached:

@@ -35,7 +35,7 @@ class TaskGraph(NamedTuple):
 def make_task_graph(spec: Spec, names: Sequence[str], args: Sequence[str] = ()) -> TaskGraph:
     """Returns the graph of the tasks of these names, in all selected envs. `args` are the arguments of the command
     line, which the commands of the spec have already. Raises UsageError where a task would run both with and without
-    them, and where no task of these names has a place for them."""
+    them."""
     envs = {env.name: env for env in spec.envs}
     named = [
         (env.name, task.name)
@@ -44,8 +44,6 @@ def make_task_graph(spec: Spec, names: Sequence[str], args: Sequence[str] = ()) 
         for task in env.tasks
         if env.is_selected and task.name == name
     ]
-    if args:
-        _check_args_are_used([(env_name, find_task(envs, (env_name, name))) for env_name, name in named])
     order: dict[TaskId, None] = {}
     for task_id in named:
         _add(task_id, envs, order)
@@ -65,15 +63,17 @@ def make_task_graph(spec: Spec, names: Sequence[str], args: Sequence[str] = ()) 
     return TaskGraph(nodes)
 
 
-def _check_args_are_used(named: Sequence[tuple[str, Task]]) -> None:
-    """Raises UsageError if none of the tasks has `{{ args }}`: it would pass as if there were no arguments."""
-    if named and not any(task.uses_args for _, task in named):
-        env_name, task = named[0]
-        raise UsageError(
-            f"nothing reads the arguments after `--`: task `{task.name}` of env `{env_name}` has no `{{{{ args }}}}`",
-            code="task-arguments",
-            hint=f"write `{{{{ args }}}}` where they stand in its command, at {task.where.file}:{task.where.line}",
-        )
+def warn_of_unread_args(graph: TaskGraph) -> str:
+    """Returns a warning if the command line's arguments have no effect: no task that it names has `{{ args }}`. Empty
+    otherwise."""
+    named = [node for node in graph.nodes.values() if node.is_named]
+    if any(node.task.uses_args for node in named):
+        return ""
+    env, task = named[0].env, named[0].task
+    return (
+        f"the arguments after `--` have no effect: task `{task.name}` of env `{env.name}`"
+        f" ({task.where.file}:{task.where.line}) has no `{{{{ args }}}}` in its command"
+    )
 
 
 def find_task(envs: Mapping[str, Env], task_id: TaskId) -> Task:

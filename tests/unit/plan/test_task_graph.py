@@ -6,7 +6,7 @@ import pytest
 
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, CacheUse, Command, Env, Limit, Spec, Task, Where
-from envtool.plan.task_graph import make_task_graph
+from envtool.plan.task_graph import make_task_graph, warn_of_unread_args
 from envtool.report.formatting import describe_settings
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -49,7 +49,7 @@ def test_several_names_and_no_needs():
 
 def test_arguments_are_for_what_is_named():
     build = task("build", uses_args=True, plain_commands=(Command(shell="plain"),))
-    graph = make_task_graph(spec(a=[build, task("test", ("a", "build"), uses_args=True)]), ("test",), ("-k",))
+    graph = make_task_graph(spec(a=[build, task("test", ("a", "build"))]), ("test",), ("-k",))
     assert [node.task.commands[0].shell for node in graph.nodes.values()] == ["plain", "test"]
     assert make_task_graph(spec(a=[build]), ("build",), ("-k",)).nodes["a", "build"].task.commands[0].shell == "build"
     both = spec(a=[build], b=[task("build", ("a", "build"))])
@@ -59,17 +59,13 @@ def test_arguments_are_for_what_is_named():
     assert len(make_task_graph(both, ("build",)).nodes) == 2
 
 
-def test_arguments_that_no_command_reads_are_refused():
+def test_arguments_that_no_command_reads_have_no_effect():
     reads = task("test", uses_args=True)
-    with pytest.raises(UsageError) as raised:  # a task that it only needs does not get them
-        make_task_graph(
-            spec(a=[task("test", ("a", "gen")), task("gen", uses_args=True)], b=[task("test")]), ("test",), ("-k",)
-        )
-    assert (raised.value.code, raised.value.exit_status) == ("task-arguments", 2)
-    message = "nothing reads the arguments after `--`: task `test` of env `a` has no `{{ args }}`"
-    assert (raised.value.message, "{{ args }}" in raised.value.hint) == (message, True)
-    assert len(make_task_graph(spec(a=[task("test")], b=[reads]), ("test",), ("-k",)).nodes) == 2
-    assert make_task_graph(spec(a=[task("test")]), ("absent",), ("-k",)).nodes == {}
+    only_needed = spec(a=[task("test", ("a", "gen")), task("gen", uses_args=True)], b=[task("test")])
+    text = warn_of_unread_args(make_task_graph(only_needed, ("test",), ("-k",)))
+    assert text.startswith("the arguments after `--` have no effect: task `test` of env `a` (")
+    assert text.endswith(") has no `{{ args }}` in its command")
+    assert warn_of_unread_args(make_task_graph(spec(a=[task("test")], b=[reads]), ("test",), ("-k",))) == ""
 
 
 def test_a_long_chain():

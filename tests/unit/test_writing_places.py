@@ -46,6 +46,7 @@ ALLOWED = {
     "envtool/testing/fake_container.py": "the directories of a test",
     "envtool/testing/layer_build.py": "the directories of a test",
     "envtool/app/one_off_spec.py:provide_project": STORE,
+    "envtool/proc.py:_run_until_cancelled": "memory, which has no name",
     "envtool/project/rundir.py:open_run": PRIVATE,
     "envtool/project/rundir.py:rename_file": "by an open directory, and names without a slash",
     "envtool/store/": STORE,

@@ -100,7 +100,6 @@ def test_detection(files, suite, task):
 @pytest.mark.parametrize(
     ("files", "why"),
     [
-        ({"go.mod": "module a\n\ngo 1.99\n"}, "go.mod, which wants Go 1.99: Debian trixie has 1.24"),
         ({"go.mod": WITH}, "there is no go.sum"),
         ({"go.mod": "module a\ngo x\n"}, "go.mod:2: `go x` is no version of Go"),
         ({"go.work": "use ./b\n"}, "uses b, where there is no go.mod"),
@@ -110,6 +109,29 @@ def test_what_could_not_pass_is_not_detected(files, why):
     (found,) = detect(testing.MemoryProject(files))
     assert not found.tested
     assert why in found.reason
+
+
+@pytest.mark.parametrize(
+    ("proxy", "has_go", "found_one"),
+    [
+        ("https://proxy.example/,direct", False, True), ("off", True, False), ("direct", True, False),
+        ("", True, True), ("", False, False),
+    ],
+)  # fmt: skip
+def test_a_newer_go_than_debians_is_a_toolchain_where_there_is_a_proxy(monkeypatch, tmp_path, proxy, has_go, found_one):
+    if has_go:
+        (tmp_path / "go").write_text("#!/bin/sh\nexit 9\n")  # nobody asks it
+        (tmp_path / "go").chmod(0o755)
+    for name, value in {"PATH": str(tmp_path), "GOPROXY": proxy, "GOENV": "off"}.items():
+        monkeypatch.setenv(name, value)
+    for files in ({"go.mod": "module a\n\ngo 1.25.1\n"}, {"go.work": "go 1.25\nuse ./a\n", "a/go.mod": MOD}):
+        (found,) = detect(testing.MemoryProject(files))
+        reason = f"{next(iter(files))}, which wants Go 1.25: Debian trixie has 1.24, and this machine has no Go proxy"
+        assert found.tested == found_one
+        assert (reason in found.reason) == (not found_one)
+        if found_one:
+            assert (found.env["base"], found.env["toolchain"]) == ({"debian": "trixie"}, {"go": "1.25"})
+    assert "toolchain" not in detect(testing.MemoryProject({"go.mod": MOD}))[0].env
 
 
 def test_a_module_without_its_sums_says_what_writes_them():

@@ -398,6 +398,22 @@ def test_a_build_that_fails_after_the_tests_is_recorded_up_to_them(tmp_path, sur
     testing.check_refused(Maven(), {"record": ["install"]}, "no key to sign with", site=asked_for)
 
 
+def test_where_the_tests_cannot_be_recorded_either_the_first_failure_is_the_reason(tmp_path):
+    class NoTestSite(LateSite):
+        """`mvn test` fails as well, for there is no jar of another module yet."""
+
+        def answer(self, command):
+            completed = super().answer(command)
+            if command.argv[-1] == "test":
+                return testing.completed(status=1, stderr=b"[ERROR] module not found: org.example.lib\n")
+            return completed
+
+    output = b"[INFO] --- surefire:3.5.4:test (default-test) @ x ---\n[ERROR] no key to sign with\n"
+    site = NoTestSite(tmp_path, output, [JAR])
+    testing.check_refused(Maven(), None, "no key to sign with", site=site)
+    assert [command.argv[-1] for command in site.ran[1:]] == ["install", "test"]
+
+
 def test_a_build_that_fails_before_the_tests_fails(tmp_path):
     site = LateSite(tmp_path, b"[ERROR] COMPILATION ERROR\n", [JAR])
     testing.check_refused(Maven(), None, "COMPILATION ERROR", site=site)

@@ -133,6 +133,14 @@ def _locator(site: api.Site) -> ModuleLocator:
     return ModuleLocator(host_settings(os.environ), site, lambda: _host_defaults().proxy)
 
 
+def has_proxy(environ: Mapping[str, str]) -> bool:
+    """Whether this machine names a proxy, or has a Go, whose default is one. Asks nobody."""
+    proxy = host_settings(environ).proxy
+    if proxy:
+        return any(part.strip() not in ("", "off", "direct") for part in re.split("[,|]", proxy))
+    return bool(api.find_program("go", environ.get("PATH", "")))
+
+
 @functools.cache
 def _host_defaults() -> _Settings:
     """Asks the go of this machine, outside of any project. Without one, there are no defaults."""

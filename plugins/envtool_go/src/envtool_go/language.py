@@ -1,7 +1,8 @@
-"""`language: go`: a project's go.mod or go.work as layers. Pure."""
+"""`language: go`: a project's go.mod or go.work as layers. Pure, except `detect`."""
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -125,11 +126,18 @@ def detect(project: api.Project) -> list[api.Detection]:
     except GoFileError as error:
         return [api.Detection(language="go", reason=f"{error.file}:{error.line}: {error}")]
     suite = suite_for(file.minor)
+    newest, release = RELEASES[-1]
+    env: dict[str, api.Json] = {"base": {"debian": suite or release}, "language": "go", "caches": [GOCACHE]}
     if not suite:
-        newest, release = RELEASES[-1]
-        reason = f"{name}, which wants Go 1.{file.minor}: Debian {release} has 1.{newest}"
-        return [api.Detection(language="go", reason=reason)]
-    env: dict[str, api.Json] = {"base": {"debian": suite}, "language": "go", "caches": [GOCACHE]}
+        from envtool_go.go_releases import has_proxy
+
+        if not has_proxy(os.environ):
+            reason = (
+                f"{name}, which wants Go 1.{file.minor}: Debian {release} has 1.{newest}, and this machine has no Go"
+                f' proxy, which has others (`toolchain: {{go: "1.{file.minor}"}}`)'
+            )
+            return [api.Detection(language="go", reason=reason)]
+        env["toolchain"] = {"go": f"1.{file.minor}"}
     draft = api.EnvDraft(
         name="", base_kind="debian", options={}, layer_names=(), where=api.Where(file=name, line=1, column=1)
     )

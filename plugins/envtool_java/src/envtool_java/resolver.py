@@ -68,9 +68,11 @@ def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], 
     if completed.status and "record" not in options and _is_tested(completed) and not recorder.errors:
         reason = last_words(completed.stderr.decode(errors="replace"))
         site.note(f"`mvn install` fails after the tests ({reason}): what `mvn test` asks for is recorded")
-        recorder = BuildRecorder(site, repositories, {**known, **files})
-        completed = _record(site, recorder, (*words[: -len(goals)], "test"), distribution)
-        files |= recorder.files
+        further = BuildRecorder(site, repositories, {**known, **files})
+        tested = _record(site, further, (*words[: -len(goals)], "test"), distribution)
+        files |= further.files
+        if not tested.status or further.errors:  # else the first failure is the one to mend
+            completed, recorder = tested, further
     if completed.status:
         raise _build_error(completed, recorder, repositories)
     rows: list[api.Json] = [

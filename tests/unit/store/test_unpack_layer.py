@@ -230,6 +230,7 @@ def test_our_own_layers_come_back_as_they_were(tmp_path_factory, tree):
 @root_only
 def test_every_way_in_makes_the_same_tree(tmp_path_factory, tree, twice):
     """Of what is no deletion and lies not in /dev: a layer, a `tarball:` base and ADD, also over what they made before."""
+    tree = {path: entry for path, entry in tree.items() if path[0] != b"dev"}  # Hypothesis tries words of our modules
     top = tmp_path_factory.mktemp("tree")
     (top / "made").mkdir()
     grow_tree(os.fsencode(top / "made"), tree)

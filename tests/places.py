@@ -36,6 +36,7 @@ from envtool.container import userns
 from envtool.errors import SandboxError
 from envtool.fs import removal
 from tests import accounts
+from tests.load import allowed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
@@ -366,9 +367,9 @@ class Place:
         return found
 
     def until(self, condition, what: str, seconds: float = 15.0) -> None:
-        end = time.monotonic() + seconds
+        began = time.monotonic()
         while not condition():
-            assert time.monotonic() < end, f"not within {seconds} s: {what}"
+            assert time.monotonic() - began < allowed(seconds), f"not within {seconds} s: {what}"
             time.sleep(0.01)
 
     def asleep(self) -> bool:

@@ -26,6 +26,7 @@ from envtool.container import messages, pid1, supervisor, syscalls, userns
 from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import SandboxError
 from tests.leftovers import descriptors, mounts, nothing_left, processes, threads
+from tests.load import allowed
 from tests.places import CALLERS, runtime
 
 pytestmark = pytest.mark.e2e
@@ -362,15 +363,20 @@ def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
 
 
 def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
-    with ThreadPoolExecutor(8) as pool:
-        slow = [pool.submit(userns.run_as_root, time.sleep, 3) for _ in range(3)]
+    read, write = os.pipe()
+    with ThreadPoolExecutor(9) as pool:
+        slow = [pool.submit(userns.run_as_root, os.read, read, 1) for _ in range(3)]
         quick = [pool.submit(userns.run_as_root, os.getuid) for _ in range(3)]
         containers = [pool.submit(go, tree, "true") for _ in range(3)]
-        began = time.monotonic()
-        assert [q.result() for q in quick] == [0, 0, 0]
-        assert [c.result().status for c in containers] == [0, 0, 0]
-        assert time.monotonic() - began < 2.5
-        assert [s.result() for s in slow] == [None] * 3
+        try:
+            assert [q.result(60) for q in quick] == [0, 0, 0]
+            assert [c.result(60).status for c in containers] == [0, 0, 0]
+            assert not any(s.done() for s in slow)
+        finally:
+            os.write(write, b"abc")
+        assert sorted(s.result() for s in slow) == [b"a", b"b", b"c"]
+    os.close(read)
+    os.close(write)
 
 
 def raising() -> None:
@@ -567,7 +573,7 @@ def test_outputs_after_a_timeout(tree, project):
     )
     assert (result.status, result.exit.timed_out) == (124, True)
     assert (project / "log").read_text() == "log\n"
-    assert result.exit.seconds < 5
+    assert result.exit.seconds < allowed(5)
 
 
 # ---- steps and their ends --------------------------------------------------------------------------------------------
@@ -682,7 +688,7 @@ def test_cancelled_at_any_moment_of_its_start(tree, depth):
             os.close(read)
             os.close(write)
         assert result.exit.interrupted
-        assert result.exit.seconds < 5
+        assert result.exit.seconds < allowed(5)
     assert gone(NAPS[5])
 
 
@@ -695,7 +701,7 @@ def test_cancelled_before_it_began(tree):
         os.close(read)
         os.close(write)
     assert result.exit.interrupted
-    assert result.exit.seconds < 3
+    assert result.exit.seconds < allowed(3)
 
 
 def test_kill_9_of_the_supervisor_takes_all(tree):

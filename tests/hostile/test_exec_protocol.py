@@ -19,6 +19,7 @@ from envtool.container.execution import ExecRequest, Execution
 from envtool.errors import SandboxError
 from tests.depth import examples
 from tests.leftovers import descriptors, nothing_left
+from tests.load import allowed
 
 STARTED, ENDED = messages.pack("started"), messages.pack("exited", 3, 0, 1500, 4096)
 FALSE = [
@@ -90,7 +91,7 @@ def outcome(said, rights=(), ask=None, **options):
             return None
         finally:
             played.close()
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < allowed(5)
 
 
 def test_a_command_of_which_the_truth_is_told():

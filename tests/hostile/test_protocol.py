@@ -21,6 +21,7 @@ from envtool.container import supervisor as supervisor_module
 from envtool.errors import SandboxError
 from tests.depth import examples
 from tests.leftovers import descriptors, nothing_left
+from tests.load import allowed
 
 PID = b"<pid>"  # in its place: the number of the second process
 PROGRAM = {"terminal": False, "timeout": 0.5, "grace": 0.1, "user": "user", "network": False, "steps": ()}
@@ -133,7 +134,7 @@ def outcome(helper: list[bytes] | None, pid1: list[bytes], **more) -> messages.E
             return None
         finally:
             assert not re.search(r"Error|Traceback", said), said
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < allowed(10)
 
 
 def children() -> set[int]:

@@ -39,11 +39,11 @@ def test_one_byte_more_or_less_is_no_message(values, data):
 
 
 def test_large_claims_take_no_time_and_no_room():
-    began = time.monotonic()
+    began = time.thread_time()
     for claim in (b"\x01s\xff\xff\xff\xff", b"\x08" + b"s\xff\xff\xff\x7f" * 8, b"\xff" * 65536):
         with pytest.raises(ValueError, match="not a message"):
             messages.unpack(claim)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_what_a_message_cannot_hold():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import hashlib
 import importlib.util
@@ -226,7 +227,7 @@ def test_retry_after_is_honoured_and_capped(server, store, value, least):
     )
     began = time.monotonic()
     bring(store, pinned(server, "x"), patience=net.RetryPolicy(attempts=2, pause=0.01, longest=0.3, connect=2, read=2))
-    assert least <= time.monotonic() - began < 2
+    assert least <= time.monotonic() - began < 30, "not an hour, or a day"
 
 
 def test_what_breaks_is_resumed_where_it_broke(server, store):
@@ -374,7 +375,7 @@ def test_a_trickle_is_given_up_however_far_it_comes(server, store):
     assert error.code == "fetch-unreachable"
     assert "bytes a second" in error.message
     assert server.count["x"] == QUICK.attempts
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60, "the whole body takes many minutes"
 
 
 def test_a_server_that_always_hangs_up_after_a_little_is_given_up(server, store):
@@ -401,15 +402,22 @@ def test_a_dead_server_is_given_up(store):
 # ---- cancel --------------------------------------------------------------------------------------------------------
 
 
-def silent(handler, _):
-    time.sleep(3)
+def hang(handler):
+    """Says nothing more until the client hangs up, a minute at most."""
     handler.close_connection = True
+    handler.connection.settimeout(60)
+    with contextlib.suppress(OSError):
+        handler.connection.recv(1)
+
+
+def silent(handler, _):
+    hang(handler)
 
 
 def halfway(handler, _):
     handler.send(BODY[:1000], length=len(BODY))
     handler.wfile.flush()
-    time.sleep(3)
+    hang(handler)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +429,7 @@ def halfway(handler, _):
 def test_cancel_is_obeyed_at_once(server, store, route, way):
     server.routes["x"] = route
     began = time.monotonic()
-    slow = net.RetryPolicy(read=30, longest=60)
+    slow = net.RetryPolicy(read=60, longest=60)
 
     def cancelled():
         return time.monotonic() - began > 0.3
@@ -431,7 +439,7 @@ def test_cancel_is_obeyed_at_once(server, store, route, way):
             net.read_url(server.url + "x", patience=slow, cancelled=cancelled)
         else:
             bring(store, pinned(server, "x"), patience=slow, cancel=cancelled)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert os.listdir(store.path("tmp")) == []
 
 
@@ -649,8 +657,8 @@ def test_a_host_that_is_down_holds_up_one_file_only(server, store):
         mirrors = (f"{server.url}{number}",)
         fetches.append(Fetch(url=f"{dead.url}{number}", sha256=sha256, name=f"{number}", size=100, mirrors=mirrors))
     began = time.monotonic()
-    bring(store, *fetches, jobs=1, patience=net.RetryPolicy(attempts=3, pause=0.15, connect=1, read=1))
-    assert time.monotonic() - began < 2  # six files that wait in full would take 2.7 s
+    bring(store, *fetches, jobs=1, patience=net.RetryPolicy(attempts=3, pause=1, connect=5, read=5))
+    assert time.monotonic() - began < 12  # six files that wait in full would take 18 s
 
 
 def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path, monkeypatch):

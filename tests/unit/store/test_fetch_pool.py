@@ -55,13 +55,13 @@ def test_a_cancel_ends_those_that_heed_it_and_waits_for_no_other(jobs):
 
     def transfer(item):
         cancel.set()
-        deaf.wait(5)
+        deaf.wait(120)
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
         TransferPool(jobs, cancel.is_set, grace=0.05).run(range(8), transfer)
     deaf.set()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_no_more_at_once_than_jobs():

@@ -22,6 +22,7 @@ from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailabl
 from envtool.teamcache.client import TeamCacheClient
 from envtool.teamcache.client_context import ClientContext
 from envtool.teamcache.connect import is_disabled, make_client, may_push
+from tests.load import allowed
 
 from .conftest import PRIVATE, PUBLIC
 
@@ -259,7 +260,7 @@ def test_a_registry_that_takes_nothing_is_told_of_once(memory, store, share, sig
         one.offer(layer(store, f"{number:064}", f"{number}"))
     began = time.monotonic()
     one.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < allowed(5)
     said = [text for text in details(one) if "in this run" in text]
     assert said == [f"nothing more is pushed in this run: {error.message}"]
     assert not memory.tags
@@ -271,7 +272,7 @@ def stuck(memory, monkeypatch):
     over = threading.Event()
 
     def push(*_, **__):
-        over.wait(30)
+        over.wait(120)
         raise UNREACHABLE
 
     monkeypatch.setattr(memory, "push_blob", push)
@@ -286,7 +287,7 @@ def test_a_push_that_stands_still_is_given_up(stuck, store, share, signer, monke
     one.offer(layer(store))
     began = time.monotonic()
     one.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "half of what an upload without a byte may take"
     assert "1 not pushed: it went on for too long" in details(one)
 
 
@@ -296,7 +297,7 @@ def test_an_interrupt_ends_the_wait(stuck, store, share, signer):
     one.offer(layer(store))
     began = time.monotonic()
     one.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "half of what an upload without a byte may take"
 
 
 # ---- joining ---------------------------------------------------------------------------------------------------------
@@ -357,7 +358,7 @@ def test_a_registry_that_never_answers_is_waited_for_briefly(share, memory, monk
         one, began = share(), time.monotonic()
         for number in range(5):
             assert one.ask(f"{number:064}", "layer deps") is None
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < allowed(4)
         assert len(details(one)) == 1
         assert "no answer" in details(one)[0]
 

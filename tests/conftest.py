@@ -1,5 +1,5 @@
 """What all tests share: who calls and where (places.py, accounts.py), real registries (registries.py), how much is run (depth.py), what
-a test leaves (leftovers.py)."""
+a test leaves (leftovers.py), how long things may take (load.py)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.load import allowed
+
 pytestmark = pytest.mark.e2e
 
 OLD = 1_500_000_000  # seconds: 2017, older than whatever a test compiles
@@ -86,7 +88,7 @@ def test_a_failed_task_keeps_its_own_and_a_killed_one_does_not(fresh):
     place.task(f"{COUNT}; exit 3", env="caches: [~/.cache/x]")
     assert run(place, status=1) == ""
     assert run(place, status=1) == "run\n"
-    for end, options in (("kill -9 $$", ""), ("sleep 60", "timeout: 1s")):
+    for end, options in (("kill -9 $$", ""), ("sleep 60", f"timeout: {allowed(1):.1f}s")):
         place.task(f"{COUNT}; {end}", env="caches: [~/.cache/x]", options=options)
         assert run(place, status=1) == "run\nrun\n"
     place.task(COUNT, env="caches: [~/.cache/x]")

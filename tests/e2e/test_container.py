@@ -260,7 +260,7 @@ def test_a_flood_of_queries_is_bounded(tree):
 
 
 def test_a_task_that_is_out_of_time_tells_too(tree):
-    found = go(tree, "getent hosts slow.example.org || sleep 60", timeout=1.0, grace=1.0)
+    found = go(tree, "getent hosts slow.example.org || sleep 60", timeout=allowed(1), grace=allowed(1))
     assert found.exit.timed_out
     assert found.exit.network_tried == (("slow.example.org",), 0)
 
@@ -567,7 +567,7 @@ def test_outputs_after_a_timeout(tree, project):
         "cd /project; echo log > log; sleep 1000",
         project=project,
         outputs=("*",),
-        timeout=0.4,
+        timeout=allowed(0.4),
         grace=0.2,
         outputs_to=str(project),
     )
@@ -637,7 +637,10 @@ def test_daemons_end_with_the_step(tree):
 
 def test_timeout_terms_then_kills_everything(tree):
     result = go(
-        tree, f"trap 'echo caught' TERM; sleep {NAPS[2]} & while :; do sleep 0.05; done", timeout=2.0, grace=2.0
+        tree,
+        f"trap 'echo caught' TERM; sleep {NAPS[2]} & while :; do sleep 0.05; done",
+        timeout=allowed(2),
+        grace=allowed(2),
     )
     assert result.status == 124
     assert result.exit.timed_out

@@ -161,7 +161,7 @@ def _terminal(place, *words: str):
     return process, master
 
 
-def _read(master: int, wanted: bytes, seconds: float = 10) -> bytes:
+def _read(master: int, wanted: bytes, seconds: float = 30) -> bytes:
     seen = b""
     end = time.monotonic() + seconds
     while wanted not in seen or not wanted:

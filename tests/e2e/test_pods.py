@@ -58,12 +58,14 @@ def test_members_know_each_other_by_name(caller, kind):
         """
         def resolve():
             turns = collections.Counter(socket.getaddrinfo("api", 80, type=socket.SOCK_STREAM)[0][4][0] for _ in range(300))
-            began = time.perf_counter()
-            try:
-                socket.getaddrinfo("nobody.example", 443)
-            except socket.gaierror as error:
-                unknown = error.errno
-            took = time.perf_counter() - began
+            took = 1.0
+            for _ in range(10):  # the quickest: of one, another process may have the processor
+                began = time.perf_counter()
+                try:
+                    socket.getaddrinfo("nobody.example", 443)
+                except socket.gaierror as error:
+                    unknown = error.errno
+                took = min(took, time.perf_counter() - began)
             each = [fetch(f"api-{number}", 80) for number in (1, 2, 3)]
             return turns, unknown, took, each, fetch("API", 80), socket.gethostbyname("task"), fetch("localhost", 80)
 
@@ -92,7 +94,7 @@ def test_members_know_each_other_by_name(caller, kind):
     assert said["kind"] == kind
     assert said["turns"] == [100, 100, 100]
     assert said["unknown"] == -2  # EAI_NONAME
-    assert said["took"] < 0.005 or os.getloadavg()[0] > 2
+    assert said["took"] < allowed(0.005)
     assert said["each"] == ["api-1", "api-2", "api-3"]
     assert said["one"] in said["each"]
     assert ["name", "nobody.example"] in said["noted"]

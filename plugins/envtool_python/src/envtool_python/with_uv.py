@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
 UV = WORK + "/uv"
 UV_PROGRAM = "/run/envtool/python/uv"  # see agent_script.py
-# Directories of the standard library that no build imports.
-NOT_IMPORTED = ("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter", "pydoc_data")
+# Directories of the standard library that builds seldom import: what is not linked is compiled once more.
+NOT_IMPORTED = (
+    "site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "pydoc_data",
+    "ensurepip", "venv", "asyncio", "curses", "dbm", "sqlite3", "wsgiref", "xmlrpc", "mime", "sax", "dom", "dummy",
+)  # fmt: skip
+ENCODINGS = ("__init__", "aliases", "ascii", "cp437", "idna", "latin_1", "utf_8")  # of 120; cp437: names in archives
 # Backends that never need more than `build-system.requires` (their get_requires_for_build_* return an empty list).
 SELF_CONTAINED = ("poetry.core.masonry.api", "uv_build")
 
@@ -93,8 +97,9 @@ def link_compiled() -> None:
         if os.path.basename(directory) == "__pycache__":
             target = WORK + "/pycache" + os.path.dirname(directory)
             os.makedirs(target, exist_ok=True)
+            is_encodings = target.endswith("/encodings")
             for name in files:
-                if name.endswith(end):
+                if name.endswith(end) and (not is_encodings or name[: -len(end)] in ENCODINGS):
                     os.symlink(os.path.join(directory, name), os.path.join(target, name))
 
 
@@ -120,6 +125,14 @@ def finish(process: subprocess.Popen[str]) -> str:
     return text
 
 
+def note_python(env: Env) -> None:
+    """Let uv note in its cache which Python this is: it starts Python for that, and would do so in each of several
+    processes that begin at once. What fails here fails in them, which say why."""
+    argv = [UV, "python", "find", "--quiet", "--no-project", sys.executable]
+    subprocess.run(argv, cwd=WORK, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False)  # fmt: skip
+
+
 def resolve(document: Document) -> Document:
     """As inside.py's; the lines of one call are settled together, and what it chose stays for the next. Beside them,
     what the project's build needs."""
@@ -128,6 +141,8 @@ def resolve(document: Document) -> Document:
         return {**answer, "reason": "the environment extends another one"}
     document["unpacking"].wait()
     env = uv_environment(**document["variables"])
+    if document["build"] or not knows_pip(document):
+        note_python(env)
     pip = start_pip(document, env)
     build = start("build", document["build"], [], env) if document["build"] else None
     chosen: list[str] = []
@@ -154,12 +169,16 @@ def said() -> list[list[str]]:
         raise inside.FailedError(f"uv's cache has another format: {error}") from None
 
 
+def knows_pip(document: Document) -> bool:
+    """Whether the caller knows the pip of the pins for this Python."""
+    return "{}.{}".format(*sys.version_info) in document["pips"]
+
+
 def start_pip(document: Document, env: Env) -> subprocess.Popen[str] | None:
-    """Begin to choose the pip of the pins, unless the caller knows the one for this Python."""
-    version = "{}.{}".format(*sys.version_info)
-    if version not in document["pips"]:
+    """Begin to choose the pip of the pins, unless the caller knows it."""
+    if not knows_pip(document):
         return start("pip", ["pip"], [], {**env, "UV_NO_BUILD": "1"})
-    sys.path.append(document["pips"][version])  # for its tomli, on Pythons without tomllib
+    sys.path.append(document["pips"]["{}.{}".format(*sys.version_info)])  # for its tomli, on Pythons without tomllib
     return None
 
 
@@ -191,6 +210,8 @@ def needs(document: Document) -> Document:
     answer: Document = {"info": inside.info(document), "needs": []}
     document["unpacking"].wait()
     env = uv_environment(**document["variables"])
+    if not knows_pip(document):
+        note_python(env)
     pip = start_pip(document, env)
     if pip and sys.version_info < (3, 11):
         pip.kill()
@@ -273,13 +294,30 @@ class Installer:
             as_pip_writes(python, template)
 
 
+def make_venv(path: str) -> str:
+    """As inside.make_venv, in this process: `python -m venv` without another start of Python."""
+    sys.dont_write_bytecode = True  # what is imported here would come into a layer
+    try:
+        import venv
+
+        venv.main(["--without-pip", path])
+    except (ImportError, OSError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
+        print(f"venv: {error}", file=sys.stderr)
+        raise inside.FailedError(
+            "python3 cannot make a virtual environment: add python3-venv to the apt layer below"
+        ) from None
+    return path + "/bin/python"
+
+
 def build(document: Document) -> Document:
     """As inside.py's."""
     installer = Installer(document)
+    inside.make_venv = make_venv
     inside.install = installer.install  # the steps of a build are inside.py's, each with this installation
     inside.unpack_pip = lambda wheel: wheel
     sys.path.append(document["pip"])  # for pip's tomli, on Pythons without tomllib
-    link_compiled()
+    if document.get("project") or not all(entry["file"].endswith(".whl") for entry in document["files"]):
+        link_compiled()  # else no backend runs, and to make and remove the links takes longer than they save
     return inside.build(document)
 
 

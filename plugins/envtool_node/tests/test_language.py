@@ -240,6 +240,29 @@ def test_tests_in_a_browser_are_left_out_where_there_is_none(scripts, task, left
     assert found.env["tasks"] == {"test": "npm test -- {{ args }}"}, "this machine has one"
 
 
+@pytest.mark.parametrize(
+    ("script", "files", "is_tested"),
+    [
+        ("uvu -r esm -i utils", {"index.js": "", "readme.md": ""}, False),
+        ("c8 uvu", {"index.js": ""}, False),
+        ("node --test", {"lib/index.js": "", "node_modules/a/test/a.js": ""}, False),
+        ("node --no-warnings --test && uvu", {"index.js": ""}, False),
+        ("uvu -r esm -i utils", {"index.js": "", "checks/a.Test.ts": ""}, True),
+        ("uvu checks", {"index.js": "", "checks/a.js": ""}, True),
+        ("node --test ./checks/", {"index.js": "", "checks/a.js": ""}, True),
+        ("node --test", {"index.js": "", "specs/a.js": ""}, True),
+        ("node --test && node check.js", {"index.js": "", "check.js": ""}, True),
+        ("jest", {"index.js": ""}, True),  # fails without tests by itself
+        ("node index.js", {"index.js": ""}, True),
+        ("uvu 'a b'", {"index.js": ""}, True),
+    ],
+)
+def test_a_runner_that_passes_without_tests_is_no_test_of_an_archive_without_them(script, files, is_tested):
+    (found,) = detect(testing.MemoryProject({"package.json": manifest(scripts={"test": script}), **files}))
+    assert found.tested == is_tested
+    assert ("and no tests: it would pass" in found.reason) == (not is_tested)
+
+
 def test_nothing_is_detected_where_there_is_no_package():
     assert detect(testing.MemoryProject({})) == []
 

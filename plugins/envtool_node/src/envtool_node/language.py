@@ -242,9 +242,13 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 
 def _script_test(project: api.Project, scripts: Mapping[str, str], *, browsers: bool) -> tuple[str, str]:
-    """Returns the command of the test script, by the manager of the lock file, and the reason; see script_commands."""
-    from envtool_node.script_commands import npm_test
+    """Returns the command of the test script, by the manager of the lock file, and the reason; see script_commands.
+    The command is empty if the script could test nothing."""
+    from envtool_node.script_commands import npm_test, passes_without_tests
 
+    paths = [path for path in project.glob("**/*") if "node_modules" not in path.split("/")]
+    if passes_without_tests(scripts["test"], paths):
+        return "", "package.json with a test script, and no tests: it would pass"
     if not any(project.read(name) is not None for name in NAMES):
         for name, file in MANAGERS.items():
             if project.read(file) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 # Linters, audits and what downloads when it is called, in a script around that of the tests.
@@ -22,6 +22,8 @@ _OTHER_PROGRAMS = re.compile(
 )
 _NAMED_SCRIPTS = re.compile(r"\b(?:npm|pnpm|yarn)\s+(?:run|run-script)\s+([\w:.-]+)")
 _PLAIN = re.compile(r"[\w:./@*,=+-]+(?: +[\w:./@*,=+-]+)*")  # a command without quotes, pipes and expansions
+_IDLE_RUNNERS = re.compile(r"(?:c8 |nyc |cross-env )?(?:uvu|node(?: -\S+)*? --test)(?=\s|$)")
+_TEST_PATH = re.compile(r"test|spec", re.IGNORECASE)
 _MAX_SCRIPTS = 50  # of package.json that are followed
 _MAX_SCRIPT = 10_000  # characters of one that are searched
 
@@ -50,6 +52,17 @@ def npm_test(scripts: Mapping[str, str], *, browsers: bool) -> ScriptCommand:
         f"package.json with a test script, without its {' and '.join(checks)}, which {check} other things than tests"
     )
     return ScriptCommand(f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason)
+
+
+def passes_without_tests(script: str, paths: Collection[str]) -> bool:
+    """Whether all that a test script starts are runners that pass where they find no test, and no path of the project
+    is one of a test, or named in the script: an archive without its tests."""
+    if any(_TEST_PATH.search(path) for path in paths):
+        return False
+    parts = _parts(script)
+    words = {word.removeprefix("./").rstrip("/") for part in parts for word in part.split()}
+    named = {path for path in paths for word in words if path == word or path.startswith(f"{word}/")}
+    return bool(parts) and not named and all(_IDLE_RUNNERS.match(part) for part in parts)
 
 
 def _parts(script: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from envtool_python import requirement_checks
 from envtool_python.requirement_checks import line_fault
@@ -107,6 +109,9 @@ _PARTS = st.sampled_from(
         "!=",
         "1",
         "2.0.1",
+        ".post0",
+        "rc1",
+        ".dev2",
         ",",
         " ",
         "v",
@@ -126,3 +131,9 @@ _PARTS = st.sampled_from(
 def test_what_is_taken_without_asking_is_a_requirement(text):
     if requirement_checks._PLAIN.fullmatch(text):
         Requirement(text)
+
+
+@pytest.mark.parametrize("line", ["a==2.9.0.post0", "a>=1rc1", "a<2.dev1", "a==1b2.post3.dev4", "a[b] >= 1, <2.0a1"])
+def test_plain_lines_need_no_import(monkeypatch, line):
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    assert line_fault(line) == ("", "")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?"
 # matches valid requirements only: the import of `packaging`, which parses all of them, takes longer than reading a spec
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
-_BOUND = r"(?:==|!=|>=|<=|<|>)\s?[0-9]+(?:\.[0-9]+)*"
+_VERSION = r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
+_BOUND = rf"(?:==|!=|>=|<=|<|>)\s?{_VERSION}"
 _MARKER = (
     r"(?:python_version|sys_platform|platform_machine|platform_system)\s?(?:[<>]=?|[!=]=)\s?(?:'[\w.]+'|\"[\w.]+\")"
 )

@@ -239,15 +239,14 @@ def test_the_pip_of_an_environment_has_the_file_of_that_environment(monkeypatch,
     assert b"global.proxy='of-the-environment'" in first.stdout
 
 
-def test_the_prefix_of_a_python_without_environment():
-    """That of this machine, if it has a pip."""
-    for program in ("/usr/bin/pip3", "/usr/local/bin/pip3"):
-        if prefix := prefix_of_script(program):
-            python = Path(program).read_text().partition("\n")[0][2:]
-            said = subprocess.run(
-                [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True
-            )
-            assert said.stdout.strip() == prefix
+@pytest.mark.parametrize("program", ["/usr/bin/pip3", "/usr/local/bin/pip3"])
+def test_the_prefix_of_a_python_without_environment(program):
+    prefix = prefix_of_script(program)
+    if not prefix:
+        pytest.skip(f"this machine has no {program} that an installer wrote")
+    python = Path(program).read_text().partition("\n")[0][2:]
+    said = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == prefix
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,8 @@ def _translate_click_error(error: click.ClickException, words: Sequence[str]) ->
             hint = f"did you mean `{close}`?"
         elif path == "envtool":
             hint = "options of a verb stand after it; `envtool VERB --help` shows them"
+        elif path.endswith(" shell") and error.option_name == "-c":
+            hint = "`envtool exec ENV -- sh -c 'COMMAND'` runs a command"
         elif path.endswith((" exec", " test", " build", " run")):
             hint = f"what belongs to the command goes after `--`; see `{path} --help`"
     elif isinstance(error, click.MissingParameter):

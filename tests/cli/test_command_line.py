@@ -301,6 +301,9 @@ def test_an_env_that_is_no_word_of_the_verb_belongs_to_its_option(words, more, h
 def test_an_env_in_the_place_of_a_verb(envtool):
     assert "hint: `unit` is an env: `envtool test -e unit`\n" in envtool("unit").err
     assert "`envtool exec lint -- pytest -x`" in envtool("shell", "lint", "pytest", "--", "-x").err
+    for words in (("lint", "-c", "true"), ("-c", "true")):  # as of sh
+        assert "hint: `envtool exec ENV -- sh -c 'COMMAND'` runs a command\n" in envtool("shell", *words).err
+    assert "see `envtool shell --help`" in envtool("shell", "lint", "-x").err
     assert "see `envtool gc --help`" in envtool("gc", "lint").err
     assert "goes after `--`" in envtool("test", "unit", scenario="spec-error").err
 

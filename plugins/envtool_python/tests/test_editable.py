@@ -159,3 +159,19 @@ def test_an_invalid_escape_in_a_projects_code_is_no_warning():
     """In tests each warning is an error."""
     assert editable._literal("x = '\\d'", "x")
     assert parse_python("x = '\\d'") is not None
+
+
+@pytest.mark.parametrize(
+    ("requires", "more"),
+    [
+        ("cython", {}),  # may read any file
+        ("setuptools", {"setup_D_py": "from setuptools import Extension, setup\nsetup(ext_modules=[Extension('a', ['a.c'])])"}),
+    ],
+)  # fmt: skip
+def test_the_spec_and_the_lock_are_no_part_of_the_build(requires, more):
+    text = f'[project]\nname = "me"\nversion = "1"\n[build-system]\nrequires = ["{requires}"]\n'
+    own = {"envtool_D_yaml": "", "envtool_D_lock": "", "envtool_D_package_D_yaml": ""}
+    before = decided(text, a_D_c="", **more)
+    assert "a.c" in before[0] | before[1]
+    assert "tests/deep/test_a.py" not in before[0] | before[1]
+    assert decided(text, a_D_c="", **more, **own) == before

@@ -43,6 +43,8 @@ NON_SOURCE_DIRECTORIES = (
     "changelog.d",
     "news",
 )
+# envtool's own, of which no build knows: a lock that counted itself would fit nothing once it is written.
+_OWN_FILES = frozenset({"envtool.yaml", "envtool.package.yaml", "envtool.lock"})
 
 _ANY_FILE = re.compile(  # code that searches for files, or runs more of the project than its build files show
     r"\b(glob|rglob|walk|listdir|scandir|iterdir|import_module|__import__|backend-path|sys\.path|cmdclass|cmd_class)\b"
@@ -63,7 +65,7 @@ _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry"
 def editable_inputs(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns files and globs whose content counts, and files and globs of which only the names count. Each matches
     something. Both are empty if every file counts."""
-    files = project.glob("**")
+    files = [path for path in project.glob("**") if path not in _OWN_FILES]
     text = build_text(facts)
     unknown_helpers = {name_of(line) for line in facts.build_requires} - _PLAIN
     if unknown_helpers or _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, files):

@@ -544,6 +544,18 @@ def test_a_bundle_is_read_once_for_all_threads_and_again_when_it_is_another(secu
     assert loaded == [(bundle,), (bundle,)]
 
 
+def test_a_trusted_certificate_of_another_host_is_refused(tmp_path, store, monkeypatch):
+    trustme = pytest.importorskip("trustme", reason="the dev group has trustme: .ci/setup --dev")
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("other.invalid", "127.0.0.2").configure_cert(context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with faulty.Faulty(context).running() as running:
+        running.routes["x"] = lambda handler, _: handler.resumable(BODY)
+        assert refused(store, pinned(running, "x")).code == "fetch-tls"
+        assert running.count["x"] == 0
+
+
 def test_a_file_without_certificates_is_no_bundle(secure, store, monkeypatch, tmp_path):
     server, _ = secure
     (tmp_path / "no.pem").write_text("nothing")

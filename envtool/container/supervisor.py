@@ -3,8 +3,7 @@
     supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
 
 A real fork comes first, since the supervisor may have threads: only its child, which has one, may safely call clone
-by hand. A supervisor with one thread, as in a warm `exec`, clones pid 1 itself. In a run of many containers a small
-process clones pid 1 in place of the supervisor (fork_server.py).
+by hand. A supervisor with one thread clones pid 1 itself; for many containers a small process does (fork_server.py).
 """
 
 from __future__ import annotations
@@ -243,6 +242,8 @@ class _Supervisor:
                 fork = server.fork if server else pid1.fork
                 child, is_pid1 = fork(program, self.ids, (far.fileno(), *stdio, write), maps)
                 self.helper, self.pid1 = (0, child) if is_pid1 else (child, 0)
+                if self.pid1:  # it has its user namespace already
+                    self._write_maps(self.pid1)
             finally:
                 far.close()
                 if write >= 0:
@@ -390,8 +391,8 @@ class _Supervisor:
             case ("maps",):
                 if self.limits is not None:
                     self.limits.attach(sender)
-                if "joins" not in self.program:  # else a user namespace that has its maps
-                    self.refused = userns.write_maps(sender, self.ids, user=self.program["user"] == "user")
+                if self.helper and "joins" not in self.program:  # else a user namespace that has its maps
+                    self._write_maps(sender)
                 if not self.helper:
                     self.last_message, self.network_log, descriptors[:] = "pid", descriptors[:], []
                 self._reply(b"x" if self.refused or (not self.helper and self.result.ends_early) else b"k")
@@ -431,6 +432,9 @@ class _Supervisor:
                 pass
             case _:
                 raise ValueError("not a message of ours")
+
+    def _write_maps(self, process: int) -> None:
+        self.refused = userns.write_maps(process, self.ids, user=self.program["user"] == "user")
 
     def _attach_terminal(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 or not os.isatty(descriptors[0]):

@@ -242,12 +242,12 @@ class _Supervisor:
                 fork = server.fork if server else pid1.fork
                 child, is_pid1 = fork(program, self.ids, (far.fileno(), *stdio, write), maps)
                 self.helper, self.pid1 = (0, child) if is_pid1 else (child, 0)
-                if self.pid1:  # it has its user namespace already
-                    self._write_maps(self.pid1)
             finally:
                 far.close()
                 if write >= 0:
                     os.close(write)
+        if self.pid1:  # it has its user namespace already
+            self._write_maps(self.pid1)
         if not (made := bool(self.helper or self.pid1)):  # what the server still forked reads the end of the socket
             self.sock.close()
             if self.output >= 0:

@@ -82,3 +82,21 @@ def test_a_project_of_three_lines_is_tested_and_packaged_offline(common):
     assert done.status == 0, "a bump of the own version records and builds nothing\n" + done.said[-3000:]
     plan = json.loads(common.envtool("plan", "--json").out)
     assert "unit" in json.dumps(plan)
+
+
+def test_tests_that_are_a_module_are_recorded_too(common):
+    plugins = "".join(
+        f"<plugin><artifactId>{name}</artifactId><version>{version}</version></plugin>"
+        for name, version in (("maven-compiler-plugin", "3.13.0"), ("maven-surefire-plugin", "3.5.2"))
+    )
+    common.spec("envs:\n  unit: {language: java, tasks: {test: mvn -o -B -ntp test}}\n")
+    common.write("pom.xml", POM.replace("</project>", f"<build><plugins>{plugins}</plugins></build></project>"))
+    common.write("src/test/java/module-info.java", "open module x { requires junit; }\n")
+    common.write(
+        "src/test/java/x/ModuleTest.java",
+        "package x; import org.junit.*;\n"
+        'public class ModuleTest { @Test public void named() { Assert.assertEquals("x", getClass().getModule().getName()); } }\n',
+    )
+    done = common.envtool("test", "-v")
+    assert done.status == 0, done.said[-6000:]
+    assert re.search(r"✓ unit +test +1 passed", done.said), done.said[-3000:]

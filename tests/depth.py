@@ -134,6 +134,11 @@ def configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if not config.getoption("hypothesis_seed", default=None):
         config.option.hypothesis_seed = str(random.Random(SEED).getrandbits(32))
+    from hypothesis import HealthCheck, settings
+
+    # Slowness is the machine's, and fails no test. Those that promise a time measure it themselves.
+    settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any speed")
 
 
 def pytest_report_header() -> str:

@@ -208,7 +208,6 @@ def test_each_shared_case_is_tried_by_one_of_the_two_runs(tmp_path):
     """Of a test whose marks say nothing of callers, in a directory of both runs; a module's only case by both."""
     cases = """
 import pytest
-from hypothesis import HealthCheck, settings
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("case", range(30))

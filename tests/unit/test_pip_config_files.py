@@ -123,7 +123,9 @@ def machine(top, contents, environ):
 
 @given(contents=files, environ=variables)
 @settings(
-    max_examples=examples(300, 20_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300, 20_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_an_answer_is_that_of_pip(oracle, tmp_path, contents, environ):
     environ = machine(tmp_path, contents, environ)

@@ -349,7 +349,7 @@ POM = (
         {"pom.xml": POM, "src/main/java/A.java": "class A {}", "src/test/java/ATest.java": "class ATest {}"},
         {"pyproject.toml": '[project]\nname = "a"\nversion = "1"\n', "tests/test_a.py": "def test(): pass\n"},
         {"setup.py": "from setuptools import setup\nsetup()\n", "test_a.py": "import unittest\n"},
-        {"package.json": '{"name": "a", "version": "1.0.0", "scripts": {"test": "node --test"}}'},
+        {"package.json": '{"name": "a", "version": "1.0.0", "scripts": {"test": "node --test"}}', "a.test.js": ""},
     ],
 )
 def test_what_is_written_for_each_sort_of_project_is_a_right_spec(init, files):

@@ -657,8 +657,11 @@ def test_many_pods_at_once(caller, depth):
                 pod.set_ready(member.name, ready=True)
             port = pod.publish("db", 5432)[1]
             task = pod.add_member("task")
-            heard = [fetch("127.0.0.1", port, 100), inside(pod, task, lambda: fetch(ask("db", timeout=100)[1][0], 5432, 100))]
-            end(*servers)
+            try:
+                inner = inside(pod, task, lambda: fetch(ask("db", timeout=100)[1][0], 5432, 100))
+                heard = [fetch("127.0.0.1", port, 100), inner]
+            finally:
+                end(*servers)
             say(heard=heard)
     """
     running = [spawn(caller, body, str(number)) for number in range(count)]

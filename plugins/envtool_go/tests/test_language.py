@@ -120,7 +120,7 @@ def test_what_could_not_pass_is_not_detected(files, why):
 )  # fmt: skip
 def test_a_newer_go_than_debians_is_a_toolchain_where_there_is_a_proxy(monkeypatch, tmp_path, proxy, has_go, found_one):
     if has_go:
-        (tmp_path / "go").write_text("#!/bin/sh\nexit 9\n")  # nobody asks it
+        (tmp_path / "go").write_text("#!/bin/sh\nexit 9\n")  # it must not be started
         (tmp_path / "go").chmod(0o755)
     for name, value in {"PATH": str(tmp_path), "GOPROXY": proxy, "GOENV": "off"}.items():
         monkeypatch.setenv(name, value)

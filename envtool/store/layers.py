@@ -50,19 +50,35 @@ class Layer:
 
 def find(store: Store, key: str) -> Layer | None:
     """Returns the layer of a key, None when there is none. Raises StoreError (code layer-damaged) where the layer is
-    incomplete or damaged."""
+    incomplete or damaged. The caller may hold no lock: a gc, or another build, may take the layer's place meanwhile."""
     directory = store.path("layers", key)
+    identity = _identity(directory)
+    while identity is not None:
+        try:
+            return _read(store, key)
+        except StoreError:
+            found, identity = identity, _identity(directory)
+            if identity == found:  # the same one as before: nobody was moving it away
+                raise
+    return None
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    """What tells this directory from one that stands in its place later; None where there is none. A file system may
+    give the inode of a removed directory to the next one; the time of its last change, a rename among them, differs."""
     try:
-        try:
-            os.lstat(directory)
-        except FileNotFoundError:  # one system call for a layer that is not there: a plan asks for thousands
-            return None
-        try:
-            layer = read_layer_json(store, key)
-        except FileNotFoundError:
-            if not os.path.lexists(directory):
-                return None
-            layer = read_layer_json(store, key)  # the layer appeared just now, or it is incomplete
+        info = os.lstat(directory)  # one system call for a layer that is not there: a plan asks for thousands
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise damaged_layer_error(os.path.basename(directory), f"{error.strerror}: {error.filename}") from error
+    return info.st_ino, info.st_ctime_ns
+
+
+def _read(store: Store, key: str) -> Layer:
+    """Raises StoreError where the layer is incomplete or damaged."""
+    try:
+        layer = read_layer_json(store, key)
         if not stat.S_ISDIR(os.lstat(layer.tree).st_mode) or not stat.S_ISREG(os.lstat(layer.manifest).st_mode):
             raise damaged_layer_error(key, "its tree or its manifest is something else")
     except FileNotFoundError as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import stat
@@ -313,6 +314,47 @@ def test_using_what_is_gone_or_damaged(store):
     with open(os.path.join(os.path.dirname(made.tree), "layer.json"), "w") as file:
         file.write("{")
     assert code(layers.find, store, KEY) == "layer-damaged"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "built-again"])
+@pytest.mark.parametrize("read_first", [False, True], ids=["before-layer.json-is-read", "after"])
+def test_a_layer_that_gc_takes_while_it_is_looked_at_is_no_damaged_one(store, monkeypatch, read_first, again):
+    made = build(store, KEY)
+    directory, read = store.path("layers", KEY), layers.read_layer_json
+
+    def taken_meanwhile(*words):
+        monkeypatch.setattr(layers, "read_layer_json", read)
+        layer = read(*words)
+        os.rename(directory, store.path("tmp", "gone"))
+        if again:
+            assert build(store, KEY) == made
+        if read_first:
+            return layer
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", os.path.join(directory, "layer.json"))
+
+    monkeypatch.setattr(layers, "read_layer_json", taken_meanwhile)
+    assert layers.find(store, KEY) == (made if again else None)
+
+
+def test_a_layer_is_whole_or_not_there_for_whoever_holds_no_lock(store):
+    """One thread moves it away and back, as gc and builds do; the other looks."""
+    directory, away, end = store.path("layers", KEY), store.path("tmp", "away"), threading.Event()
+    made = build(store, KEY)
+
+    def moving():
+        while not end.is_set():
+            os.rename(directory, away)
+            os.rename(away, directory)
+
+    mover = threading.Thread(target=moving)
+    mover.start()
+    try:
+        looks = [layers.find(store, KEY) for _ in range(3000)]
+    finally:
+        end.set()
+        mover.join()
+    assert made in looks
+    assert all(look in (made, None) for look in looks)
 
 
 def test_a_store_can_be_made_while_another_sweeps_it(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from envtool.model import Spec
 from envtool.project import programs, source_files
 from envtool.project.host_access import HostAccess
 from envtool.project.source_files import ProjectFiles
-from envtool.run import fast_exec, fast_list
+from envtool.run import fast_exec
 from envtool.run.valid_documents import ValidDocuments
 from envtool.spec import load as load_spec
 from envtool.spec.select_envs import select_envs
@@ -92,6 +92,8 @@ def load_and_keep(request: CommandRequest, store: str) -> tuple[Spec, Callable[[
     def keep(look: tuple[str, ...], text: str) -> None:
         if not store or has_faults():  # what is kept is printed without the warning
             return
+        from envtool.run import fast_list
+
         path = os.path.join(real_path(spec.root), os.path.basename(spec.file))
         code = tuple(plugins.code_paths(kinds))
         try:

@@ -19,6 +19,7 @@ from envtool.app.run_graph import PASSED, GraphRun, result_without_run
 from envtool.build.assess import assess_nodes
 from envtool.build.context import Cancel, Context
 from envtool.build.scheduler import Scheduler
+from envtool.container.runner import find_early_task
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Spec, Task
@@ -234,13 +235,19 @@ def _write_fast_plan(
 
 
 def _write_early_note(request: CommandRequest, project: OpenProject, task: str) -> None:
-    """Stores what the next run of a task, beside services, can start before it has read its spec."""
+    """Stores what the next run of a task can start before it has read its spec. Removes a note by which this run has
+    begun a task in vain."""
     notes: list[EarlyNote] = project.context.shared.get(NOTES, list)
-    if request.args or request.leaves_lock or len(notes) != 1:
+    early = find_early_task()
+    is_missed = early is not None and not early.is_adopted
+    if not is_missed and (request.args or request.leaves_lock or len(notes) != 1):
         return
     from envtool.run import early_record
 
     with suppress(EnvtoolError, OSError):  # the note only makes the next run faster
+        if is_missed:
+            early_record.remove(project.spec, project.context, task, request.envs)
+            return
         early_record.write(notes[0], project.spec, project.files, project.context, task, request.envs)
 
 

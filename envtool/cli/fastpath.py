@@ -268,7 +268,8 @@ def expect_services(arguments: list[str]) -> None:
 
 def start_services(arguments: list[str]) -> None:
     """Starts the services and the task of a run that takes the long path, from what its last run noted. The run takes
-    over what it finds equal to what it decides itself."""
+    over what it finds equal to what it decides itself. A report in the project is hidden from a task, and not noted:
+    with one, no task begins alone."""
     parsed = line(arguments)
     if parsed is None or parsed.tail or "_ENVTOOL_COMPLETE" in os.environ:
         return
@@ -277,7 +278,7 @@ def start_services(arguments: list[str]) -> None:
     if parsed.verb in _TASK_VERBS and len(tasks) == 1 and spec and store:
         from envtool.run import early_start
 
-        early_start.start(store, spec, tasks[0], parsed.envs)
+        early_start.start(store, spec, tasks[0], parsed.envs, alone=not parsed.junit)
 
 
 def start_network(spec: str) -> None:

@@ -140,6 +140,8 @@ def _early_holder(settings: Settings) -> Iterator[None]:
         pod_spawn.end_early()
         if early_run is not None:
             early_run.end()
+        if early_container := sys.modules.get("envtool.container.early_container"):
+            early_container.end_task()
 
 
 def _run_and_report(
@@ -176,7 +178,8 @@ def _run_and_report(
         written &= _write_provenance(provenance, settings, results)
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
-    seconds = time.monotonic() - started
+    ran = [result.seconds for result in results if result.outcome != "cached"]
+    seconds = max([time.monotonic() - started, *ran])  # a task may have begun early (early_container.py)
     status = compute_exit_status(results, interrupted=interrupted)
     status = status if status or written else 3
     if settings.json:

@@ -26,7 +26,8 @@ copy_files          copies files and trees inside a container
 userns              id maps of this machine's containers, and Python functions that run under them
 seccomp             system call filters, as bytes of classic BPF
 pod                 the network of one run: members with addresses, that know each other by name
-early_run           a pod, services and a task that begin before the run asks for them, and which of them it takes over
+early_container     a container that begins before the run asks for it; a task that begins so without services
+early_run           a pod, services and a task beside them that begin so, and which of them the run takes over
 adopted_container   a container that began so, as the run uses it
 pod_spawn           starts a pod's processes; a holder may start before its pod
 event_loop          calls functions when descriptors are ready, in the processes of a pod

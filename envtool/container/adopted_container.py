@@ -1,4 +1,4 @@
-"""A container that began early (early_run.py), taken over by a run as if the run had started it."""
+"""A container that began early (early_container.py), taken over by a run as if the run had started it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from envtool.container import started
+from envtool.container import early_container, started
 
 if TYPE_CHECKING:
-    from envtool.container.early_run import EarlyContainer
+    from envtool.container.early_container import EarlyContainer
     from envtool.container.messages import Exit
-
-_PIECE = 1 << 16  # bytes
 
 
 class AdoptedContainer(started.LocalContainer):
@@ -23,7 +21,7 @@ class AdoptedContainer(started.LocalContainer):
         assert early.container is not None
         self.__dict__.update(vars(early.container))
         self._early = early
-        self._relay = threading.Thread(target=_relay, args=(early, os.dup(stdout)), daemon=True)
+        self._relay = threading.Thread(target=early_container.relay, args=(early, os.dup(stdout)), daemon=True)
 
     def __enter__(self) -> AdoptedContainer:
         self._relay.start()
@@ -46,22 +44,3 @@ class AdoptedContainer(started.LocalContainer):
         self._relay.join()
         ended.early = before / 1e9
         return ended
-
-
-def _relay(early: EarlyContainer, writer: int) -> None:
-    """Carries what it prints until all have closed their ends of the pipe. Closes `writer`."""
-    try:
-        _write_all(writer, early.printed)
-        while os.splice(early.reader, writer, _PIECE):
-            pass
-    except OSError:  # nobody reads it
-        while os.read(early.reader, _PIECE):
-            pass
-    finally:
-        os.close(writer)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -8,21 +8,18 @@ place. What the run does not ask for is ended before the task begins.
     EarlyRun ──take_pod──> EarlyPod        `confirm`: the project has not changed since, and these are the members
                               └─ find(joins) ──> EarlyContainer ──taken over──> adopted_container.py
 
-Every container has a thread of its own, which starts it and waits for it: a container dies with the thread that started
-it. All of it dies with this process. Imported by the command line before the spec is read: nothing here takes long.
+All of it dies with this process. Imported by the command line before the spec is read: nothing here takes long. A task
+without services needs no pod: early_container.py.
 """
 
 from __future__ import annotations
 
 import _thread
-import fcntl
 import os
-import select
 import sys
-import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
-from envtool.container import pid1, supervisor, syscalls
+from envtool.container.early_container import EarlyContainer, identify, is_same
 from envtool.container.pod import Pod
 
 TYPE_CHECKING = False
@@ -31,164 +28,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envtool.container.join import Namespaces
-    from envtool.container.messages import Exit
     from envtool.container.pod import Member
-
-_STOP = b"x"  # what a waiting container reads in place of pid1.GO
-_OUTPUT_BYTES = 1 << 20  # that a container may print before it is taken over
 
 _EARLY_SWITCH_SECONDS = 0.0001  # that a thread waits for the interpreter while the main thread imports
 _SWITCH_SECONDS = sys.getswitchinterval()
 
 _runs: list[EarlyRun] = []  # at most one: that of this process
 _pods: list[EarlyPod] = []  # at most one: the pod that no run has taken
-
-
-class _GatedContainer(supervisor.Container):
-    """A container; one with a `gate`, a descriptor, is made, and its first command begins when that has a byte."""
-
-    def __init__(self, program: dict[str, Any], stdout: int, joins: Namespaces, *, held: bool, gate: int) -> None:
-        super().__init__(program, stdout=stdout, stderr=stdout, joins=joins, held=held)
-        if gate >= 0:
-            self._supervisor.program["gate"] = gate
-
-    def cancel(self, number: int) -> None:
-        """End it by a signal, as its own `cancel` would. Called by any thread."""
-        self._supervisor.stop(number)
-
-    def kill(self) -> None:
-        """Kill all of it. Called by any thread."""
-        self._supervisor.signal(syscalls.SIGKILL)
-
-
-class EarlyContainer:
-    """A container that has started early. `program` is that of Program.to_dict(); `held`: see supervisor.Container. One
-    that `waits` begins its steps at `go`."""
-
-    __slots__ = (
-        "_error", "_gate", "_over", "_printed", "_reading", "_result", "_up", "adopted", "began", "container",
-        "program", "reader", "space", "went",
-    )  # fmt: skip
-
-    def __init__(self, program: dict[str, Any], joins: Namespaces, *, held: bool, waits: bool = False) -> None:
-        self.program = program
-        self.space = _identify(joins)
-        self.adopted = False
-        self.container: _GatedContainer | None = None  # once it has started
-        self._result: Exit | None = None
-        self._error: BaseException | None = None
-        self.began = time.time_ns()
-        self.reader, writer = os.pipe()  # of what it prints
-        os.set_blocking(self.reader, False)
-        self._printed, self._reading = b"", _thread.allocate_lock()  # what was read of it, while the lock was held
-        with suppress(OSError):  # the caller has as much in pipes as the kernel allows
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
-        self._over = os.eventfd(0, os.EFD_CLOEXEC)
-        gate, self._gate = os.pipe() if waits else (-1, -1)
-        self.went = self.began
-        self._up = _thread.allocate_lock()
-        self._up.acquire()
-        _thread.start_new_thread(self._run, (joins, writer, held, gate))
-
-    def _run(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
-        try:
-            self._start(joins, writer, held, gate)
-            if self.container is not None:
-                self._result = self.container.wait()
-        except BaseException as error:
-            self._error = error
-        finally:
-            os.eventfd_write(self._over, 1)
-
-    def _start(self, joins: Namespaces, writer: int, held: bool, gate: int) -> None:
-        """Where it cannot start, it is as if it had not begun: the run starts its own, and reports why it cannot."""
-        try:
-            with joins, ExitStack() as exits:
-                container = _GatedContainer(self.program, writer, joins, held=held, gate=gate)
-                exits.push(container)
-                container.start()
-                exits.pop_all()
-            self.container = container
-        finally:
-            for descriptor in (writer, gate):
-                if descriptor >= 0:
-                    os.close(descriptor)
-            self._up.release()
-
-    def go(self) -> None:
-        """Lets its steps begin, if they wait."""
-        self._close_gate(pid1.GO)
-
-    def _close_gate(self, answer: bytes) -> None:
-        gate, self._gate = self._gate, -1
-        if gate >= 0:
-            self.went = time.time_ns()
-            with suppress(BrokenPipeError):  # it could not be made
-                os.write(gate, answer)
-            os.close(gate)
-
-    def has_printed(self, text: bytes) -> bool:
-        """Returns whether it has printed a text, as far as its output is kept."""
-        with self._reading:
-            while not self.adopted and len(self._printed) < _OUTPUT_BYTES:
-                try:
-                    piece = os.read(self.reader, 1 << 16)
-                except BlockingIOError:
-                    break
-                if not piece:
-                    break
-                self._printed += piece
-            return text in self._printed
-
-    def adopt(self) -> None:
-        """Notes that the run has taken it over, with its output."""
-        with self._reading:
-            self.adopted = True
-            os.set_blocking(self.reader, True)
-
-    @property
-    def printed(self) -> bytes:
-        """What was read of its output before the run has taken it over; the rest comes from `reader`."""
-        return self._printed
-
-    def await_start(self) -> bool:
-        """Waits until its steps begin. Returns whether they did."""
-        with self._up:
-            return self.container is not None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has ended."""
-        return self._over in _poll(self._over, timeout=0)
-
-    def await_end(self, cancel: int = -1) -> Exit:
-        """Returns how it ended. Once the descriptor `cancel` is readable it is ended, as supervisor.Container does it.
-        Raises what the wait for it raised. Called by any thread."""
-        assert self.container is not None
-        while self._over not in (ready := _poll(self._over, cancel)):
-            if cancel in ready:
-                self.container.cancel(syscalls.requested_signal(cancel))
-                cancel = -1
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
-
-    def kill(self) -> None:
-        """Kills it, and returns when its processes have ended."""
-        self._close_gate(_STOP)
-        if self.await_start():
-            assert self.container is not None
-            self.container.kill()
-        _poll(self._over)
-
-    def end(self) -> None:
-        """Kills it, and leaves nothing of it. Called once."""
-        self.kill()
-        if self.container is not None:
-            self.container.__exit__()
-        for descriptor in (self.reader, self._over):
-            os.close(descriptor)
 
 
 class EarlyPod(Pod):
@@ -292,13 +138,13 @@ class EarlyPod(Pod):
         and it may stand for it: a service has to run, and a task to have begun beside all services of the run. Ends one
         that may not."""
         with self.lock:
-            space = _identify(joins)
+            space = identify(joins)
             container = next((one for one in self.containers() if one.space == space and not one.adopted), None)
             if container is None:
                 return None
             is_task = container is self.task
             may_stand = self._are_all_adopted() if is_task else not container.has_ended
-            if self.is_confirmed and may_stand and _is_same(container.program, program):
+            if self.is_confirmed and may_stand and is_same(container.program, program):
                 container.go()
                 if container.await_start():
                     container.adopt()
@@ -379,28 +225,6 @@ def end() -> None:
     while _runs:
         for descriptor in _runs.pop().locks:
             os.close(descriptor)
-
-
-def _identify(joins: Namespaces) -> tuple[int, int]:
-    info = os.fstat(joins.descriptors["network"])
-    return info.st_dev, info.st_ino
-
-
-def _is_same(early: dict[str, Any], program: dict[str, Any]) -> bool:
-    """Whether two programs are equal. Of the paths that are hidden or watched the order does not count."""
-    return _sorted(early) == _sorted(program)
-
-
-def _sorted(program: dict[str, Any]) -> dict[str, Any]:
-    return {**program, "hidden": sorted(program["hidden"]), "watch": sorted(program.get("watch", ()))}
-
-
-def _poll(*descriptors: int, timeout: int | None = None) -> list[int]:
-    poll = select.poll()
-    for descriptor in descriptors:
-        if descriptor >= 0:
-            poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(timeout)]
 
 
 def _remove_place(place: tuple[str, int, int]) -> None:

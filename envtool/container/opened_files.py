@@ -143,10 +143,12 @@ class SharedWatch:
     call its methods.
     """
 
-    def __init__(self, directories: tuple[str, ...]) -> None:
-        """Raises OSError where one cannot be watched: it is gone, or a limit of the user is reached."""
+    def __init__(self, directories: tuple[str, ...], *, begun: bool = False) -> None:
+        """`begun`: the first window begins at once. Raises OSError where a directory cannot be watched: it is gone, or
+        a limit of the user is reached."""
         self._lock = _thread.allocate_lock()
-        self._windows: list[OpenedWindow] = []
+        self._windows: list[OpenedWindow] = [OpenedWindow()] if begun else []
+        self._begun = begun
         self._broken = self._closed = False
         self._stop, self._stopper = os.pipe2(os.O_CLOEXEC)
         self._events = -1
@@ -163,9 +165,12 @@ class SharedWatch:
         _thread.start_new_thread(self._keep_drained, ())
 
     def begin(self) -> OpenedWindow:
-        """Returns a window; `end` must follow."""
+        """Returns a window; `end` must follow. The first one may have begun before (`begun`)."""
         with self._lock:
             self._drain()
+            if self._begun:
+                self._begun = False
+                return self._windows[0]
             window = OpenedWindow()
             window.is_known = not self._broken
             self._windows.append(window)

@@ -8,6 +8,7 @@ Context (build/context.py) and calls nothing else of this package for it.
 from __future__ import annotations
 
 import _thread
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from envtool.container import userns
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from envtool.container.adopted_container import AdoptedContainer
+    from envtool.container.early_container import EarlyTask
     from envtool.container.execution import ExecutionResult
     from envtool.container.fork_server import ForkServer
     from envtool.container.join import Namespaces
@@ -192,6 +194,14 @@ class Runner(Protocol):
         """Starts a pod, and returns at once; the arguments are those of `pod.Pod`."""
         ...
 
+    def confirm_task(self, newest: int | None, trees: tuple[str, ...]) -> int:
+        """Decides whether a container that began before the run asked for it (early_container.py) may stand for that of
+        its only task, which has no services: it began after the newest change of the project and of this machine's
+        files, in nanoseconds since the epoch (None: that is not known), and what it opens in `trees`, directories of
+        this machine, has been watched. Ends it if not. Returns when it began; 0: there is none. Without this call the
+        run does not take it over."""
+        ...
+
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """Calls a function as the root of containers, outside of any container: see `userns.run_as_root`. Trees of the
         store are read, captured, packed and unpacked so."""
@@ -274,6 +284,9 @@ class LocalRunner:
         """See Runner."""
         from envtool.container import supervisor
 
+        task = find_early_task() if joins is None else None
+        if task is not None and (early := task.take_over(program.to_dict)) is not None:
+            return early.attend(stdout, cancel)
         if (adopted := _adopt_early(program, stdout, joins)) is not None:
             with adopted:
                 return adopted.attend(cancel)
@@ -307,6 +320,11 @@ class LocalRunner:
         early = None if options else early_run.take_pod(user=user)
         return early or Pod(user=user, spare=spare, **options)
 
+    def confirm_task(self, newest: int | None, trees: tuple[str, ...]) -> int:
+        """See Runner."""
+        early = find_early_task()
+        return early.confirm(newest, trees) if early is not None else 0
+
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner."""
         return userns.run_as_root(function, *arguments, at=at, cancel=cancel)
@@ -318,6 +336,12 @@ class LocalRunner:
     def give_to_root(self, path: str) -> None:
         """See Runner."""
         userns.give_to_root(path)
+
+
+def find_early_task() -> EarlyTask | None:
+    """Returns the task that began before the run asked for it; None if none did."""
+    early_container = sys.modules.get("envtool.container.early_container")  # imported where something has begun
+    return early_container.find_task() if early_container else None
 
 
 def _adopt_early(program: Program, stdout: int, joins: Namespaces | None) -> AdoptedContainer | None:

@@ -4,9 +4,9 @@ artefacts        What needed tasks have left, for the tasks that need it
 audit            Runs some of the tasks that `inputs: observed` would skip, and fails where a skip was wrong
 cached_task      Runs a task unless its result is cached: request, find, run, record, store
 cached_stack     Which files of a stack changed since a cache of a task was used last
-early_note       Notes what a task with services has started, as programs
+early_note       Notes what a run of one task has started, as programs
 early_record     Stores that note for the next run
-early_start      Starts services and the task from the note, before the spec is read
+early_start      Starts the task and its services from the note, before the spec is read
 fast_exec        Reads the plan cache of `exec` and `shell`: starts the container of an unchanged env
 fast_list        Keeps what `list` printed, and the stat signatures of all files that decided it
 fast_plan        Writes the plan caches that fast_exec and fast_test read

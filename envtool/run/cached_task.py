@@ -100,8 +100,7 @@ def _run(
             return answer
     task = task._replace(pod=pod)
     recording = Recording(task)
-    if pod is not None:
-        recording.confirm_early(pod)
+    recording.confirm_early(pod)
     result = (_run_staged if _is_staged(call) else _run_once)(task, recording.reach, run)
     report, cached = _store(task, recording, result, audit)
     return report, cached if report.outcome == "passed" else None
@@ -327,17 +326,23 @@ class Recording:
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
 
-    def confirm_early(self, pod: StartedPod) -> None:
-        """Lets the run take over containers that began before it took the snapshot, if nothing of the project has
-        changed since they began: the record is then of what they saw."""
-        members = [f"{service.name}-{number + 1}" for service in self._task.request.services
-                   for number in range(service.replicas)]  # fmt: skip
+    def confirm_early(self, pod: StartedPod | None) -> None:
+        """Lets the run take over containers that began before it took the snapshot, if nothing of the project, and for
+        a task alone of this machine, has changed since they began: the record is then of what they saw."""
+        request, reach, snapshot = self._task.request, self.reach, self._task.snapshot
         newest = None
-        if self.reach is not None and self._task.snapshot is not None:
-            newest = snapshot_diff.newest_change(self._task.snapshot, self._directories)
-        began = pod.confirm(newest, frozenset([*members, early_start.TASK_MEMBER]))
-        if began and self.reach is not None:
-            self.reach.set_began(began)
+        if pod is not None:
+            members = [f"{service.name}-{number + 1}" for service in request.services
+                       for number in range(service.replicas)]  # fmt: skip
+            if reach is not None and snapshot is not None:
+                newest = snapshot_diff.newest_change(snapshot, self._directories)
+            began = pod.confirm(newest, frozenset([*members, early_start.TASK_MEMBER]))
+        else:
+            if reach is not None and snapshot is not None:
+                newest = max(snapshot_diff.newest_change(snapshot, self._directories), reach.newest_of_machine())
+            began = self._task.call.context.runner.confirm_task(newest, reach.trees if reach is not None else ())
+        if began and reach is not None:
+            reach.set_began(began)
 
     def describe_commit(self, result: TaskResult) -> str:
         """Returns the commit that the task ran at: see provenance.describe_commit. Raises as that."""

@@ -1,5 +1,4 @@
-"""Stores what a run with services has started (early_note.py), so that the next one can start it at once
-(early_start.py)."""
+"""Stores what a run has started (early_note.py), so that the next one can start it at once (early_start.py)."""
 
 from __future__ import annotations
 
@@ -42,6 +41,12 @@ def write(
     plan["sees_project"] = any(program["hidden"] for program in (*programs, plan["program"] or {"hidden": ()}))
     path = early_start.plan_path(context.store.root, plan["spec"], task, selected)
     store_files.replace_if_possible(path, store_files.encode_with_checksum(plan))
+
+
+def remove(spec: Spec, context: Context, task: str, selected: tuple[str, ...]) -> None:
+    """Removes what is noted of a run."""
+    path = early_start.plan_path(context.store.root, fast_plan.plan_spec_path(spec), task, selected)
+    store_files.replace_if_possible(path, b"")
 
 
 def _facts(note: EarlyNote, spec: Spec, files: ProjectFiles, context: Context) -> list[tuple[str, tuple[int, ...]]]:

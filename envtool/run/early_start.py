@@ -1,4 +1,4 @@
-"""Starts the services of a run, and its task, from what the last run noted (early_record.py), before the modules of
+"""Starts the task of a run, and its services, from what the last run noted (early_record.py), before the modules of
 this run are imported.
 
 Nothing is believed: the run reads its spec, makes its plan and its programs as ever, and takes over what is equal to
@@ -8,6 +8,8 @@ noted reaches nothing outside of its pod, has no secret and needs no leave of th
 
     main thread  the note, pod, first services, the task's container | imports, spec, plan .. asks for pod, containers
     a thread                                                          further services, ready? the task └── gets them
+
+A task without services needs no pod: the main thread starts it (container/early_container.py), and imports.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envtool.container.early_run import EarlyContainer, EarlyPod
+    from envtool.container.early_container import EarlyContainer
+    from envtool.container.early_run import EarlyPod
 
-FORMAT = 1
+FORMAT = 2
 ADDRESS, PLACE = "address.of.member", "/directory.of.fresh"  # in a noted program, where each run has its own
 NOTES = "early notes"  # name of the list of notes in the context of a run
 TASK_MEMBER = "envtool"
@@ -48,28 +51,38 @@ def plan_version() -> tuple[object, ...]:
     return (FORMAT, *fast_exec.plan_version(), os.uname().release)
 
 
-def start(store: str, spec: str, task: str, envs: tuple[str, ...]) -> None:
-    """Starts what the last run of this task noted, if that still holds as far as it is quick to compare. Never raises
-    OSError."""
+def start(store: str, spec: str, task: str, envs: tuple[str, ...], *, alone: bool = True) -> None:
+    """Starts what the last run of this task noted, if that still holds as far as it is quick to compare; `alone` False:
+    only what has services. Never raises OSError."""
     try:
         plan: dict[str, Any] = store_files.decode_with_checksum(
             store_files.read_regular_file(plan_path(store, spec, task, envs))
         )[0]
         if plan["version"] != plan_version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return
-        if not all(fast_exec.stat_signature(path) == state for path, state in plan["watch"]):
+        if not (alone or plan["services"]) or not all(
+            fast_exec.stat_signature(path) == state for path, state in plan["watch"]
+        ):
             return
         locks: list[int] = []
         try:
             locks += [fast_exec.hold(path) for path in plan["locks"]]  # gc must not remove the layers
             running = fast_exec.start_gits(plan) if plan["sees_project"] else None
-            _begin(store, plan, running, locks)
+            begin = _begin if plan["services"] else _begin_task
+            begin(store, plan, running, locks)
             locks = []
         finally:
             for descriptor in locks:
                 os.close(descriptor)
-    except (OSError, ValueError, EOFError, TypeError, LookupError, git.RepositoryError):
+    except (OSError, ValueError, EOFError, TypeError, LookupError, git.RepositoryError, _LeftToRunError):
         return
+
+
+def _begin_task(_store: str, plan: dict[str, Any], running: dict[str, git.Git] | None, locks: list[int]) -> None:
+    from envtool.container.early_container import EarlyTask
+
+    hidden = _list_hidden(plan, running) if running is not None else ()
+    EarlyTask(_fill_in(plan["program"], "", "", hidden), plan["trees"], locks).await_start()
 
 
 def _begin(store: str, plan: dict[str, Any], running: dict[str, git.Git] | None, locks: list[int]) -> None:
@@ -116,10 +129,7 @@ class _EarlyStarter:
 
     def _start_first(self, running: dict[str, git.Git] | None) -> None:
         if running is not None:
-            self._hidden = self._list_hidden(running)
-            top = running.get("")
-            if top is not None and top.repository.directory != self._plan["git"]:
-                raise _LeftToRunError
+            self._hidden = _list_hidden(self._plan, running)
         self._start_services(frozenset())
         for members in self._waiting.values():
             if not all(member.container.await_start() for member in members):
@@ -127,13 +137,6 @@ class _EarlyStarter:
         self._make_task()
         if self._task is not None:
             self._task.await_start()
-
-    def _list_hidden(self, running: dict[str, git.Git]) -> tuple[str, ...]:
-        """Returns what source_files.list_hidden returns."""
-        hidden = [*fast_exec.list_hidden(self._plan, running)]
-        if os.path.isdir(os.path.join(self._plan["project"], VENDOR)):
-            hidden.append(VENDOR)
-        return tuple(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(os.fsencode(path)))
 
     def _start_services(self, ready: frozenset[str]) -> None:
         """Starts the services that need no others than those that are ready."""
@@ -248,6 +251,18 @@ class _EarlyMember:
 
 class _LeftToRunError(Exception):
     """The run starts what has not started."""
+
+
+def _list_hidden(plan: dict[str, Any], running: dict[str, git.Git]) -> tuple[str, ...]:
+    """Returns what source_files.list_hidden returns. Raises _LeftToRunError where the project has another repository
+    than the noted one, and what git raises."""
+    hidden = [*fast_exec.list_hidden(plan, running)]
+    top = running.get("")
+    if top is not None and top.repository.directory != plan["git"]:
+        raise _LeftToRunError
+    if os.path.isdir(os.path.join(plan["project"], VENDOR)):
+        hidden.append(VENDOR)
+    return tuple(path for path in hidden if path in (OWN, VENDOR) or not is_own_path(os.fsencode(path)))
 
 
 def _fill_in(program: dict[str, Any], address: str, directory: str, hidden: tuple[str, ...]) -> dict[str, Any]:

@@ -69,9 +69,25 @@ class HostInputs:
         self._shared: tuple[SharedWatch, OpenedWindow] | None = None
 
     @property
+    def trees(self) -> tuple[str, ...]:
+        """Directories of this machine in which the kernel has to report what the task opens."""
+        return (*self._machine.trees,) if self._machine else ()
+
+    @property
     def watch(self) -> tuple[str, ...]:
         """Directories of the container in which the kernel has to report what the task opens."""
-        return (*(self._machine.trees if self._machine else ()), *self._directories)
+        return (*self.trees, *self._directories)
+
+    @property
+    def shared_trees(self) -> tuple[str, ...]:
+        """Those of `trees` that the run watches itself, while a container runs: all of them, or none."""
+        return self.trees if self._shared is not None else ()
+
+    def newest_of_machine(self) -> int:
+        """Returns a time, in nanoseconds since the epoch, after which nothing of this machine that counts has changed;
+        0 where nothing counts. All of it counts, since what the task opens is not known yet."""
+        changes = self._machine.states.values() if self._machine else ()
+        return max(changes, default=-snapshot.CLOCK_GRAIN) + snapshot.CLOCK_GRAIN
 
     @contextlib.contextmanager
     def watching(self, context: Context) -> Iterator[tuple[str, ...]]:

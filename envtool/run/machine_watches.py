@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from envtool.container.runner import find_early_task
+
 if TYPE_CHECKING:
     from envtool.build.context import RunScoped
     from envtool.container.opened_files import SharedWatch
@@ -41,8 +43,9 @@ class _MachineWatches:
             if self._closed:
                 return None
             if trees not in self._watches:
+                early = find_early_task()
                 try:
-                    self._watches[trees] = SharedWatch(trees)
+                    self._watches[trees] = (early.take_watch(trees) if early else None) or SharedWatch(trees)
                 except OSError:
                     self._watches[trees] = None
             return self._watches[trees]

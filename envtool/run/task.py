@@ -12,6 +12,7 @@ from envtool.build import limit_messages
 from envtool.build.context import PATH
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
+from envtool.container.runner import find_early_task
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.project import rundir, source_files
@@ -175,6 +176,10 @@ def _run(
             if reach:
                 reach.set_opened(ended.opened)
                 reach.set_unread(ended, services=group is not None, caches=bool(task.request.caches))
+                if group is None and find_early_task() is None:  # else it is noted already, or begins in vain
+                    from envtool.run import early_note
+
+                    early_note.note_alone(task, program, project, reach.shared_trees)
             return ended, tee.text(1 << 16) if ended.status else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -82,6 +83,27 @@ def test_what_is_installed_by_hand_counts(fresh, runtime):
     assert outcome(fresh) == "passed"
     flag = runtime / "rt/lib/deep/flag"  # nothing there was ever opened
     fails(flag.touch, flag.unlink, "cached")  # all of it is as it was when the task passed
+
+
+@pytest.mark.one_caller
+def test_a_change_of_this_machine_meanwhile_is_never_missed(fresh, runtime):
+    """The run is stopped at several moments, while a task that has begun early goes on, and a file changes."""
+    fresh.task("cat /usr/local/share/rt/lib/code")
+    code = runtime / "rt/lib/code"
+    assert outcome(fresh) == "passed"
+    for number in range(8):
+        process = fresh.start("test", "--again", "--json")
+        time.sleep(0.06 * number)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        code.write_text(f"{number}\n")
+        process.send_signal(signal.SIGCONT)
+        assert fresh.finish(process).status == 0
+        time.sleep(0.05)
+        done = fresh.envtool("test", "--json")
+        assert done.status == 0, done.said
+        log = (fresh.project / ".envtool/last/unit.test.log").read_text()
+        assert log == f"{number}\n", "a result that is known is of this file"
 
 
 @pytest.mark.one_caller

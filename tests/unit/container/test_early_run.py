@@ -48,7 +48,7 @@ def pod(monkeypatch):
     pod.removed = []
     monkeypatch.setattr(early_run.Pod, "remove_member", lambda self, name: self.removed.append(name))
     monkeypatch.setattr(early_run.Pod, "add_member", lambda self, name, *_, **__: f"new {name}")
-    monkeypatch.setattr(early_run, "_identify", lambda joins: joins)
+    monkeypatch.setattr(early_run, "identify", lambda joins: joins)
     return pod
 
 

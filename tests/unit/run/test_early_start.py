@@ -11,15 +11,19 @@ from envtool.fs import store_files
 from envtool.run import early_start, fast_exec
 
 
-@pytest.fixture
-def noted(tmp_path, monkeypatch):
-    """A store with the note of a task; `begun` has what began."""
+@pytest.fixture(params=["services", "alone"])
+def noted(request, tmp_path, monkeypatch):
+    """A store with the note of a task, beside services or alone; `begun` has what began."""
     (tmp_path / "plans").mkdir()
     (tmp_path / "lock").touch()
     spec = tmp_path / "envtool.yaml"
     spec.write_text("services: {}\n")
     begun = []
-    monkeypatch.setattr(early_start, "_begin", lambda store, plan, running, locks: begun.append((plan, locks)))
+    for name, expected in (("_begin", "services"), ("_begin_task", "alone")):
+        starts = (
+            (lambda store, plan, running, locks: begun.append((plan, locks))) if request.param == expected else None
+        )
+        monkeypatch.setattr(early_start, name, starts)
     plan = {
         "version": early_start.plan_version(),
         "spec": str(spec),
@@ -28,6 +32,7 @@ def noted(tmp_path, monkeypatch):
         "watch": [(str(spec), fast_exec.stat_signature(str(spec)))],
         "locks": (str(tmp_path / "lock"),),
         "sees_project": False,
+        "services": ["web"] if request.param == "services" else [],
     }
     write(tmp_path, plan)
     yield tmp_path, plan, begun
@@ -51,6 +56,13 @@ def test_a_note_begins_with_its_layers_locked(noted):
     [(found, locks)] = begun
     assert found == plan
     assert len(locks) == 1
+
+
+def test_beside_a_report_only_services_begin(noted):
+    """It may be in the project, and is hidden from the task then."""
+    store, plan, begun = noted
+    early_start.start(str(store), plan["spec"], "test", ("unit",), alone=False)
+    assert len(begun) == bool(plan["services"])
 
 
 @pytest.mark.parametrize("change", ["spec", "version", "task", "envs", "kernel", "no spec"])
@@ -82,7 +94,7 @@ def test_a_damaged_note_begins_nothing(noted, data):
     assert begun == []
 
 
-@pytest.mark.parametrize("missing", ["version", "watch", "locks", "sees_project"])
+@pytest.mark.parametrize("missing", ["version", "watch", "locks", "sees_project", "services"])
 def test_a_note_that_lacks_something_begins_nothing(noted, missing):
     store, plan, begun = noted
     write(store, {name: value for name, value in plan.items() if name != missing})
@@ -93,10 +105,10 @@ def test_a_note_that_lacks_something_begins_nothing(noted, missing):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["test"], ("test", ())),
-        (["test", "--again", "-e", "unit", "-q"], ("test", ("unit",))),
-        (["run", "load", "--json", "-x"], ("load", ())),
-        (["build", "-j4", "--junit", "x.xml"], ("build", ())),
+        (["test"], ("test", (), True)),
+        (["test", "--again", "-e", "unit", "-q"], ("test", ("unit",), True)),
+        (["run", "load", "--json", "-x"], ("load", (), True)),
+        (["build", "-j4", "--junit", "x.xml"], ("build", (), False)),
         (["test", "--", "-k", "slow"], None),
         (["test", "--allow-pass", "HOME"], None),
         (["test", "--refresh"], None),
@@ -111,7 +123,9 @@ def test_a_note_that_lacks_something_begins_nothing(noted, missing):
 )
 def test_which_command_lines_begin_something(words, expected, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(early_start, "start", lambda store, spec, task, envs: begun.append((task, envs)))
+    monkeypatch.setattr(
+        early_start, "start", lambda _store, _spec, task, envs, *, alone: begun.append((task, envs, alone))
+    )
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("_ENVTOOL_COMPLETE", raising=False)
     (tmp_path / "envtool.yaml").write_text("services: {}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from envtool.project import host_access, rundir
 from envtool.run import cached_task, fast_plan, learned_network, secrets
 from envtool.run.early_start import NOTES
 from envtool.run.needed_tasks import NeededTask
-from envtool.run.prepared_task import TaskCall
+from envtool.run.prepared_task import ProjectLook, TaskCall
 from envtool.run.record_queue import RecordQueue
 from envtool.run.result import Result, result_message
 from envtool.run.shutdown import GracePeriod
@@ -94,15 +94,17 @@ def _run_in_envs(
     needed: dict[TaskId, NeededTask] = {}
     has_outputs = any(node.task.outputs for node in graph.nodes.values())
     records = None if has_outputs else RecordQueue(context, traces.append, len(graph.nodes))
+    look = _share_looks(context) if request.again and len(graph.nodes) > 1 else None
     try:
         with layers.temp_directory(context.store) if graph.has_needs else nullcontext("") as artefacts:
             outputs = _watch_outputs(graph, context)
 
             def run_task(node: TaskNode) -> Result:
                 call = _hide_additions(_make_call(node, context, directory, artefacts, needed), outputs)
-                call = call._replace(record_later=records.add if records else None)
-                checked = _make_audit(request.audit)
                 again = request.again and node.is_named
+                if records is not None:
+                    call = call._replace(record_later=records.add, look=look if again else None)
+                checked = _make_audit(request.audit)
                 result, trace = _run_in_env(call, scheduler, needed, again=again, audit=checked)
                 if outputs is not None:
                     outputs.add((call.env.name, call.task.name), result.outputs)
@@ -126,6 +128,12 @@ def _run_in_envs(
             traces.sort(key=lambda trace: order[trace.env.name, trace.task])
             _write_fast_plan(request, project, traces, started)
     return results
+
+
+def _share_looks(context: Context) -> Callable[[], ProjectLook | None]:
+    from envtool.run.project_look import ProjectLooks  # one task shares nothing
+
+    return ProjectLooks(context).find
 
 
 def _note_results(

@@ -251,7 +251,7 @@ def _stats(query: Query, names: Sequence[bytes], parents: Sequence[bytes]) -> by
 
 def _stat_all(top: int, names: Sequence[bytes]) -> bytes:
     if len(names) < FORK_THRESHOLD or _thread._count():  # noqa: SLF001 - threads and forks do not mix
-        return _rows(top, names)
+        return read_rows(top, names)
     half = len(names) // 2
     output = os.memfd_create("stats")
     try:
@@ -259,20 +259,21 @@ def _stat_all(top: int, names: Sequence[bytes]) -> bytes:
         if not child:
             status = 1
             try:
-                rows = memoryview(_rows(top, names[half:]))
+                rows = memoryview(read_rows(top, names[half:]))
                 while rows:
                     rows = rows[os.write(output, rows) :]
                 status = 0
             finally:
                 os._exit(status)
-        rows_here = _rows(top, names[:half])
+        rows_here = read_rows(top, names[:half])
         failed = os.waitpid(child, 0)[1] != 0
-        return rows_here + (_rows(top, names[half:]) if failed else _read_all(output))
+        return rows_here + (read_rows(top, names[half:]) if failed else _read_all(output))
     finally:
         os.close(output)
 
 
-def _rows(top: int, names: Sequence[bytes]) -> bytes:
+def read_rows(top: int, names: Sequence[bytes]) -> bytes:
+    """Returns a row for each name in the directory `top`: see Listing.stats."""
     numbers: list[int] = []
     add, lstat = numbers.extend, os.lstat
     for name in names:

@@ -7,7 +7,7 @@ import time
 
 from envtool.fs import changes
 from envtool.fs.beneath import open_top
-from envtool.project.listing import MISSING_ROW, ROW_SIZE, parent_directories
+from envtool.project.listing import MISSING_ROW, ROW_SIZE, parent_directories, read_rows
 from envtool.project.snapshot import (
     CLOCK_GRAIN,
     Snapshot,
@@ -88,6 +88,16 @@ def directory_states(snapshot: Snapshot) -> dict[bytes, State]:
     if max(ctime for *_, ctime in states.values()) > time.time_ns() - CLOCK_GRAIN:
         time.sleep(CLOCK_GRAIN / 1e9)
     return states
+
+
+def has_same_stats(snapshot: Snapshot) -> bool:
+    """Returns whether each file of a snapshot has the numbers that it had then. Whether there are others, the states of
+    the directories and git tell. Raises OSError."""
+    top = open_top(snapshot.root)
+    try:
+        return read_rows(top, snapshot.names) == snapshot.stats
+    finally:
+        os.close(top)
 
 
 def newest_change(snapshot: Snapshot, directories: dict[bytes, State]) -> int:

@@ -24,6 +24,7 @@ plugin_hints     Hints of plugins for a failed task, from what it printed
 prepared_states  Explains the prepared state of services, for `plan`, `why` and `--expect-cached`
 prepared_task    Takes a snapshot of the project and makes the request of a task
 provenance       Writes the in-toto statement of a task that passed
+project_look     One look at the project before tasks, which serves all that begin within a second of it
 record_queue     Records the tasks of one run after they have ended, in batches
 restore          Restores the log, the statement and the outputs of a cached result
 result           The Result of one task of one env

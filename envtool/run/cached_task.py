@@ -318,10 +318,17 @@ class Recording:
         self.reach: HostInputs | None = None
         if task.refusal is None and task.snapshot is not None:
             try:
-                self._directories = snapshot_diff.directory_states(task.snapshot)
-                self._manifest = snapshot_diff.snapshot_manifest(task.snapshot)
+                if (look := task.look) is not None:
+                    self._directories, self._manifest = look.directories, look.manifest
+                else:
+                    self._directories = snapshot_diff.directory_states(task.snapshot)
+                    self._manifest = snapshot_diff.snapshot_manifest(task.snapshot)
                 self.reach = HostInputs(
-                    task.stack, task.call.context, beside=task.services.stacks, states=task.request.state_keys
+                    task.stack,
+                    task.call.context,
+                    beside=task.services.stacks,
+                    states=task.request.state_keys,
+                    look=look.git if look is not None else None,
                 )
             except (EnvtoolError, OSError, SnapshotError) as error:
                 self._refusal = NotCacheable(str(error))
@@ -369,6 +376,8 @@ class Recording:
         try:
             after = self._snapshot_after(result, moment)
             self._check_project(after, result)
+            if reach.look is not None and (path := moment.appeared(reach.look.hidden)):
+                raise NotCacheable(f"{path}, which git ignores, appeared while it ran")
             self._commit.confirm(after, reach.repositories)
             if not reach.is_unchanged(call.context, moment.machine):
                 raise NotCacheable("this machine's own system changed while it ran")

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envtool.api import PROJECT
 from envtool.build.context import Context
@@ -44,25 +44,43 @@ class GitHistory:
     paths: tuple[str, ...]  # paths of this machine: while their stats are the same, so is the digest
 
 
+class GitLook(NamedTuple):
+    """What git says of the project, read before tasks that share it (project_look.py)."""
+
+    began: int  # nanoseconds since the epoch
+    repositories: source_files.Repositories
+    directories: frozenset[str]  # of git's, as a task sees them
+    hidden: tuple[str, ...]  # see source_files.list_hidden
+
+
 class HostInputs:
     """What one task can reach, read before it starts. `opened` is set when it has ended: the files that it opened, None
     if that is not known."""
 
     __slots__ = (
-        "_began", "_directories", "_machine", "_shared", "_states", "opened", "repositories", "unread", "unread_reason",
+        "_began", "_directories", "_machine", "_shared", "_states", "look", "opened", "repositories", "unread",
+        "unread_reason",
     )  # fmt: skip
 
     def __init__(
-        self, stack: KnownStack, context: Context, beside: Sequence[KnownStack] = (), states: Sequence[str] = ()
+        self,
+        stack: KnownStack,
+        context: Context,
+        beside: Sequence[KnownStack] = (),
+        states: Sequence[str] = (),
+        look: GitLook | None = None,
     ) -> None:
-        """`beside` are the stacks of services, `states` the keys of their prepared state. Raises EnvtoolError if git
-        fails."""
+        """`beside` are the stacks of services, `states` the keys of their prepared state. What `look` has is not read
+        again. Raises EnvtoolError if git fails."""
         self._machine = merge_host_files([each.layers for each in (stack, *beside)])
         self._states = states
-        self.repositories = source_files.list_repositories(context.root, context.cancel.reader)
-        visible = _visible_git_directories(context, self.repositories)
-        self._directories = {directory for top in visible for directory, _ in _directories(top)}
-        self._began = time.time_ns()
+        self.look = look
+        if look is not None:
+            self.repositories, self._directories, self._began = look.repositories, look.directories, look.began
+        else:
+            self.repositories = source_files.list_repositories(context.root, context.cancel.reader)
+            self._directories = watched_git_directories(context, self.repositories)
+            self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
         self.unread: tuple[str, ...] | None = None  # of the project (container/looked_up_names.py); None: not known
         self.unread_reason = "it did not run"  # why it is not known
@@ -218,6 +236,13 @@ class _GitDirectory:
     target: str  # path in the container
     source: str  # path on this machine
     copied: task_git.TaskGitSource | None = None  # set if the task sees a copy
+
+
+def watched_git_directories(context: Context, found: source_files.Repositories) -> frozenset[str]:
+    """Returns the directories of git's that a task sees, as paths in the container. `found` are the project's
+    repositories. Raises EnvtoolError."""
+    visible = _visible_git_directories(context, found)
+    return frozenset(directory for top in visible for directory, _ in _directories(top))
 
 
 def _visible_git_directories(context: Context, found: source_files.Repositories) -> list[_GitDirectory]:

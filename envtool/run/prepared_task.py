@@ -13,6 +13,7 @@ from envtool.model import Env, Task
 from envtool.project import snapshot, source_files
 from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, task_container, task_services
+from envtool.run.host_inputs import GitLook
 from envtool.run.needed_tasks import NeededTask, join_artefacts
 from envtool.run.result_cache import NotCacheable, OffCache, ResultCache, open_cache, result_owner
 from envtool.run.task_request import TaskRequest
@@ -20,8 +21,19 @@ from envtool.run.task_services import ServiceStacks
 
 if TYPE_CHECKING:
     from envtool.container.runner import StartedPod
+    from envtool.fs.changes import State
 
 NO_SERVICES = ServiceStacks()
+
+
+class ProjectLook(NamedTuple):
+    """What tasks are recorded with of the project, all of it read before they begin."""
+
+    snapshot: Snapshot
+    directories: dict[bytes, State]  # see snapshot_diff.directory_states
+    manifest: bytes  # see snapshot_diff.snapshot_manifest
+    git: GitLook
+    sees_git: bool  # see source_files.sees_git
 
 
 class TaskCall(NamedTuple):
@@ -38,6 +50,8 @@ class TaskCall(NamedTuple):
     hidden: tuple[str, ...] = ()  # paths in the project where other tasks of the run leave outputs: it sees none
     # takes what records it after it has ended (record_queue.py); None: it is recorded at once
     record_later: Callable[[Callable[[Any], Any]], None] | None = None
+    # returns a look that it shares with others, where it runs in any case (project_look.py)
+    look: Callable[[], ProjectLook | None] | None = None
 
     @property
     def event_id(self) -> str:
@@ -66,6 +80,7 @@ class PreparedTask(NamedTuple):
     refusal: NotCacheable | None = None
     services: ServiceStacks = NO_SERVICES
     pod: StartedPod | None = None  # in which it and its services run; it starts
+    look: ProjectLook | None = None  # that has the snapshot, where it is shared
 
     @property
     def built(self) -> Stack:
@@ -83,16 +98,21 @@ class PreparedTask(NamedTuple):
 def prepare_task(call: TaskCall, stack: KnownStack, services: ServiceStacks = NO_SERVICES) -> PreparedTask:
     """Returns a task with its request. Raises SpecError for services that cannot run so, Interrupted."""
     project: Snapshot | None = None
+    look: ProjectLook | None = None
     refusal: NotCacheable | None = None
     task_services.check_services(call.env, call.task, single_id=call.context.runner.single_id)
     try:
         check_cacheable(call.env, stack, services, call.task)
-        project = take_snapshot(call.context)
-        request = cacheable_request(call, stack, project, services)
+        look = call.look() if call.look is not None and not (services.services or call.needs) else None
+        project = look.snapshot if look is not None else take_snapshot(call.context)
+        sees_git = (lambda: look.sees_git) if look is not None else None
+        request = cacheable_request(call, stack, project, services, sees_git)
     except NotCacheable as error:
         refusal = error
         request = replace(_request(call, stack, services), view=project.digest if project else "")
-    return PreparedTask(call=call, stack=stack, request=request, snapshot=project, refusal=refusal, services=services)
+    return PreparedTask(
+        call=call, stack=stack, request=request, snapshot=project, refusal=refusal, services=services, look=look
+    )
 
 
 def check_cacheable(
@@ -120,9 +140,14 @@ def take_snapshot(context: Context) -> Snapshot:
 
 
 def cacheable_request(
-    call: TaskCall, stack: KnownStack, project: Snapshot, services: ServiceStacks = NO_SERVICES
+    call: TaskCall,
+    stack: KnownStack,
+    project: Snapshot,
+    services: ServiceStacks = NO_SERVICES,
+    sees_git: Callable[[], bool] | None = None,
 ) -> TaskRequest:
-    """Returns the complete request of a task. Raises NotCacheable if git fails, Interrupted."""
+    """Returns the complete request of a task. `sees_git`: see `add_project`. Raises NotCacheable if git fails,
+    Interrupted."""
     try:
         request = _request(call, stack, services)
     except SpecError:
@@ -130,7 +155,7 @@ def cacheable_request(
     except EnvtoolError as error:
         call.context.cancel.check()
         raise NotCacheable(error.message) from error
-    return add_project(request, call.context, project)
+    return add_project(request, call.context, project, sees_git)
 
 
 def add_project(

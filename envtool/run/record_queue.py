@@ -39,6 +39,7 @@ class Moment:
         self._context = context
         self._snapshot: Snapshot | NotCacheable | None = None
         self._sees_git: bool | None = None
+        self._hidden: tuple[str, ...] | None = None
         self.machine = ComparedStates()
 
     def snapshot(self) -> Snapshot:
@@ -57,6 +58,15 @@ class Moment:
         if self._sees_git is None:
             self._sees_git = source_files.sees_git(self._context.root)
         return self._sees_git
+
+    def appeared(self, hidden: tuple[str, ...]) -> str:
+        """Returns a path that git ignores now and that was not `hidden` from a task; empty if there is none. Raises
+        EnvtoolError, Interrupted."""
+        if self._hidden is None:
+            self._hidden = source_files.list_hidden(self._context.root, self._context.cancel.reader)
+        known = {*hidden}
+        tops = tuple(f"{path}/" for path in hidden)
+        return next((path for path in self._hidden if path not in known and not path.startswith(tops)), "")
 
 
 class RecordQueue(Generic[T]):

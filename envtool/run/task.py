@@ -15,7 +15,8 @@ from envtool.build.tee import Tee
 from envtool.container.runner import find_early_task
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
-from envtool.project import rundir, source_files
+from envtool.project import rundir
+from envtool.project.source_files import list_hidden
 from envtool.run import secrets, task_container, task_git, task_services
 from envtool.run.host_inputs import HostInputs
 from envtool.run.prepared_task import PreparedTask
@@ -39,12 +40,13 @@ def run_task(task: PreparedTask, reach: HostInputs | None = None) -> TaskResult:
     call, context = task.call, task.call.context
     secrets.read_for_tasks([(call.env, call.task)], context)
     repositories = reach.repositories if reach else None  # listed just now
+    look = reach.look if reach else None
     with task_git.provide_git(context, repositories) as git:
         project = ServiceProject(
             root=context.root,
             hidden=(
                 *call.hidden,  # first: whole directories
-                *source_files.list_hidden(context.root, context.cancel.reader, repositories),
+                *(look.hidden if look else list_hidden(context.root, context.cancel.reader, repositories)),
                 *context.logs,
                 *git.hidden,
             ),

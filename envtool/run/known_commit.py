@@ -84,12 +84,10 @@ def _read_state(context: Context, snapshot: Snapshot, found: Repositories) -> _S
     above the project or with several work trees, and of files that this run writes or that changed just now."""
     if [prefix for prefix, _ in found] != [""] or snapshot.hashes or context.logs:
         return None
+    repository = found[0][1]
+    if repository.top != real_path(context.root) or repository.directory != repository.common:
+        return None
     try:
-        repository = git.find_repository(context.root)
-        if repository is None or repository.top != real_path(context.root):
-            return None
-        if repository.directory != repository.common:
-            return None
         states = tuple(_file_state(f"{repository.directory}/{name}") for name in _GIT_FILES)
         head = refs.head_commit(repository)
     except (git.RepositoryError, OSError):

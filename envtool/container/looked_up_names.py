@@ -63,8 +63,7 @@ class LookupRecord:
         that of the supervisor's record, in the process that forks pid 1."""
         self._top = top
         self.descriptor = descriptor if descriptor >= 0 else os.memfd_create("lookups")
-        mark = os.urandom(8).hex()
-        self._canaries = [f".envtool-{mark}-{number}" for number in range(_CANARIES)]
+        self._canaries = _canary_names()
         self._several_nodes = _has_several_nodes()
         self._scanned = b""
         self._entries = 0
@@ -194,6 +193,19 @@ def _ask(directory: int, names: list[str]) -> list[int]:
     finally:
         syscalls.syscall("setfsuid", us)
     return answers
+
+
+_names: list[str] = []  # of this process, and of those that it forks
+
+
+def _canary_names() -> list[str]:
+    """Returns names that no project has, and that no step can guess. All containers of a process have the same: a file
+    system below the overlay then knows that they are missing, and does not search the directory for new ones.
+    """
+    if not _names:
+        mark = os.urandom(8).hex()
+        _names[:] = [f".envtool-{mark}-{number}" for number in range(_CANARIES)]
+    return _names
 
 
 def _has_several_nodes() -> bool:

@@ -26,6 +26,13 @@ envtool init -C services/api
 envtool init --test 'make check'
 envtool init --from tox.ini
 """
+_TEST_COMMANDS = {  # examples for `--test`
+    "python": "pytest",
+    "node": "npm test",
+    "rust": "cargo test",
+    "go": "go test ./...",
+    "java": "mvn test",
+}
 
 
 @click.command("init", cls=Verb, examples=EXAMPLES)
@@ -76,10 +83,7 @@ def command(ctx: click.Context, /, test: str, source: str) -> None:
         _write_spec(
             path if name == "envtool.yaml" else os.path.join(settings.directory, name), settings.directory, text
         )
-    left_out = [
-        *invalid,
-        *(detection for detection in valid if detection.directory and not detection.tested and not test),
-    ]
+    left_out = [*invalid, *(detection for detection in valid if not detection.tested and not test)]
     used = [detection for detection in valid if detection.tested or test]
     others = [os.path.join(settings.directory, name) for name in texts if name != "envtool.yaml"]
     if settings.json:
@@ -167,7 +171,9 @@ def _nothing_found_error(detections: Sequence[Detection], again: str, other: str
     message = f"found nothing here whose tests I know how to run{':' if listed else ''}{listed}"
     hints = [*dict.fromkeys(detection.hint for detection in detections if detection.hint)]
     if not all(detection.hint for detection in detections) or not hints:  # with such a project the command would fail
-        hints.append(f"write the test command: `{again} init --test 'make check'`")
+        known = (detection.language for detection in detections if detection.env and not detection.directory)
+        example = next((_TEST_COMMANDS[language] for language in known if language in _TEST_COMMANDS), "make check")
+        hints.append(f"write the test command: `{again} init --test {shlex.quote(example)}`")
     hints += [f"take over what {other} says: `{again} init --from {shlex.quote(other)}`"] if other else []
     hint = "; or ".join(hints)
     return UsageError(message, code="usage.unknown", hint=hint)

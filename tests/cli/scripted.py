@@ -384,8 +384,12 @@ def detect(request):
     requests.append(request)
     if scenario() == "nothing":
         return ()
+    if scenario() == "untested":
+        return (Detection(language="python", reason="pyproject.toml, and no tests", env={"language": "python"}),)
     env = {"language": "python", "tasks": {"test": "pytest"}}
-    return (Detection(language="python", reason="pyproject.toml with [project]", env=env),)
+    found = Detection(language="python", reason="pyproject.toml with [project]", env=env)
+    node = Detection(language="node", reason="package.json, and no tests", env={"language": "node"})
+    return (found, node) if scenario() == "partly tested" else (found,)
 
 
 def verify(request, names, emit, cancel, *, build=False):

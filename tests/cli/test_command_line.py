@@ -216,6 +216,22 @@ def test_init_writes_json_of_what_was_written_and_found(envtool, tmp_path):
     assert (error["event"], error["code"], again.status) == ("error", "usage.exists", 2)
 
 
+def test_init_names_what_the_spec_does_not_test(envtool, tmp_path):
+    ran = envtool("-C", str(tmp_path), "init", "--json", scenario="partly tested")
+    assert "found python: pyproject.toml with [project]\nleft out node: package.json, and no tests\n" in ran.err
+    assert [(found["language"], found["used"]) for found in json.loads(ran.out)["found"]] == [
+        ("python", True),
+        ("node", False),
+    ]
+    assert "node" not in (tmp_path / "envtool.yaml").read_text()
+
+
+def test_init_has_an_example_of_the_language_that_it_found(envtool, tmp_path):
+    ran = envtool("-C", str(tmp_path), "init", scenario="untested")
+    assert ran.status == 2
+    assert "init --test pytest`" in ran.err
+
+
 def test_init_takes_the_callers_command_in_the_env_that_it_found(envtool, tmp_path):
     assert envtool("-C", str(tmp_path), "init", "--test", "tox -e py").status == 0
     text = (tmp_path / "envtool.yaml").read_text()

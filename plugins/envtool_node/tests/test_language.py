@@ -69,6 +69,27 @@ def test_workspaces_in_yarns_notation():
 
 
 @pytest.mark.parametrize(
+    ("manager", "files", "kind", "command"),
+    [
+        ("pnpm@10.1.0", ["pnpm-lock.yaml", "package-lock.json"], "pnpm", "pnpm test {{ args }}"),
+        ("yarn@4.0.0", ["yarn.lock", "package-lock.json"], "yarn", "yarn test {{ args }}"),
+        ("yarn@4.0.0", ["yarn.lock", "pnpm-lock.yaml"], "yarn", "yarn test {{ args }}"),
+        ("npm@10.0.0", ["yarn.lock", "package-lock.json"], "npm", "npm test -- {{ args }}"),
+        ("pnpm@10.1.0", ["yarn.lock", "package-lock.json"], "npm", "npm test -- {{ args }}"),
+        (None, ["yarn.lock", "package-lock.json"], "npm", "npm test -- {{ args }}"),
+    ],
+)
+def test_package_manager_decides_between_two_lock_files(manager, files, kind, command):
+    own = {"packageManager": manager} if manager else {}
+    text = manifest(scripts={"test": "node --test"}, **own)
+    locks = {"package-lock.json": LOCK, "yarn.lock": "", "pnpm-lock.yaml": ""}
+    project = testing.MemoryProject({"package.json": text, "a.test.js": "", **{name: locks[name] for name in files}})
+    assert [layer.kind for layer in NodeLanguage().layers(draft(), project)] == ["apt", kind]
+    (found,) = detect(project)
+    assert found.env["tasks"] == {"test": command}
+
+
+@pytest.mark.parametrize(
     ("files", "said"),
     [
         ({}, "there is no package.json"),
@@ -230,7 +251,7 @@ def test_what_could_not_pass_is_not_detected(files, why):
     ],
 )
 def test_tests_in_a_browser_are_left_out_where_there_is_none(scripts, task, left_out, monkeypatch):
-    project = testing.MemoryProject({"package.json": manifest(scripts=scripts)})
+    project = testing.MemoryProject({"package.json": manifest(scripts=scripts), "test/a.js": ""})
     monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}" if name in ("node", "npm") else None)
     (found,) = detect(project)
     assert found.env.get("tasks") == (task and {"test": task})
@@ -261,6 +282,28 @@ def test_a_runner_that_passes_without_tests_is_no_test_of_an_archive_without_the
     (found,) = detect(testing.MemoryProject({"package.json": manifest(scripts={"test": script}), **files}))
     assert found.tested == is_tested
     assert ("and no tests: it would pass" in found.reason) == (not is_tested)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "files", "missing"),
+    [
+        ({"test": "mocha --reporter=spec test/*-test.js"}, ["lib/a.js"], "test/*-test.js"),
+        ({"test": "npm run lint && npm run unit", "unit": "tape 'test/**/*.js'"}, ["lib/a.js"], "test/**/*.js"),
+        ({"test": "standard && tap test.js other.js"}, ["index.js"], "test.js"),
+        ({"test": "node ./spec/run.mjs"}, ["index.js"], "./spec/run.mjs"),
+        ({"test": "npm run test:unit", "test:unit": "jest"}, ["index.js"], ""),
+        ({"test": "mocha"}, ["index.js"], ""),
+        ({"test": "mocha --require=./test/helper.js checks.js"}, ["checks.js"], ""),
+        ({"test": "mocha test/*-test.js"}, ["Test/a-test.js"], ""),
+        ({"test": "mocha 'a test.js'"}, ["index.js"], ""),
+        ({"test": "cat test.json | node run.js"}, ["run.js"], ""),
+    ],
+)
+def test_a_script_that_names_tests_is_no_test_of_an_archive_without_any(scripts, files, missing):
+    project = testing.MemoryProject({"package.json": manifest(scripts=scripts), **dict.fromkeys(files, "")})
+    (found,) = detect(project)
+    assert found.tested == (not missing)
+    assert not missing or found.reason == f"package.json with a test script, and no tests: there is no {missing}"
 
 
 def test_nothing_is_detected_where_there_is_no_package():

@@ -58,7 +58,7 @@ class NodeLanguage(api.Language):
             where = api.Where(file=error.file, line=error.line, column=error.column)
             line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
             raise api.SpecError((api.Problem(where=where, message=str(error), code="npm-file", text=line),)) from None
-        lockfile = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
+        lockfile = find_lockfile(project, directory, manifest)
         manager = _choose_manager(env, project, directory, manifest, lockfile)
         return _note_version(env, project, _layers(env, project, directory, manifest, lockfile, manager))
 
@@ -151,6 +151,14 @@ def _manager_layer(
     return api.LayerDraft(name=_choose_name("node-modules", used_names), kind=manager, options=options, needs=needs)
 
 
+def find_lockfile(project: api.Project, directory: str, manifest: PackageJson) -> str:
+    """Returns the name of npm's lock file that counts, or "". Where `packageManager` names pnpm or Yarn, and their lock
+    file is there, too, package-lock.json does not: somebody called npm once, and its versions grow old."""
+    name = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
+    others = MANAGERS.get(manifest.manager, "") if name == "package-lock.json" else ""
+    return "" if others and project.read(join(directory, others)) is not None else name
+
+
 def _choose_manager(
     env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, lockfile: str
 ) -> str:
@@ -228,7 +236,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     programs: tuple[str, ...] = ()
     if script and NO_TESTS not in script:
         browsers = bool(host_has_node) and any(which(name, path=HOST_PATH) for name in BROWSERS)
-        task, reason = _script_test(project, manifest.scripts, browsers=browsers)
+        task, reason = _script_test(project, manifest, browsers=browsers)
         if not task:
             return [api.Detection(language="node", reason=reason, env=env)]
         programs = script_programs(manifest.scripts)
@@ -241,19 +249,22 @@ def detect(project: api.Project) -> list[api.Detection]:
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}}, programs=programs)]
 
 
-def _script_test(project: api.Project, scripts: Mapping[str, str], *, browsers: bool) -> tuple[str, str]:
+def _script_test(project: api.Project, manifest: PackageJson, *, browsers: bool) -> tuple[str, str]:
     """Returns the command of the test script, by the manager of the lock file, and the reason; see script_commands.
     The command is empty if the script could test nothing."""
-    from envtool_node.script_commands import npm_test, passes_without_tests
+    from envtool_node.script_commands import missing_test_path, npm_test, passes_without_tests
 
     paths = [path for path in project.glob("**/*") if "node_modules" not in path.split("/")]
-    if passes_without_tests(scripts["test"], paths):
+    if passes_without_tests(manifest.scripts["test"], paths):
         return "", "package.json with a test script, and no tests: it would pass"
-    if not any(project.read(name) is not None for name in NAMES):
-        for name, file in MANAGERS.items():
-            if project.read(file) is not None:
-                return f"{name} test {{{{ args }}}}", "package.json with a test script"
-    return npm_test(scripts, browsers=browsers)
+    if missing := missing_test_path(manifest.scripts, paths):
+        return "", f"package.json with a test script, and no tests: there is no {missing}"
+    if not find_lockfile(project, ".", manifest):
+        locked = [name for name, file in MANAGERS.items() if project.read(file) is not None]
+        if locked:
+            name = manifest.manager if manifest.manager in locked else locked[0]
+            return f"{name} test {{{{ args }}}}", "package.json with a test script"
+    return npm_test(manifest.scripts, browsers=browsers)
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:

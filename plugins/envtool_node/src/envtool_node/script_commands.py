@@ -24,6 +24,10 @@ _NAMED_SCRIPTS = re.compile(r"\b(?:npm|pnpm|yarn)\s+(?:run|run-script)\s+([\w:.-
 _PLAIN = re.compile(r"[\w:./@*,=+-]+(?: +[\w:./@*,=+-]+)*")  # a command without quotes, pipes and expansions
 _IDLE_RUNNERS = re.compile(r"(?:c8 |nyc |cross-env )?(?:uvu|node(?: -\S+)*? --test)(?=\s|$)")
 _TEST_PATH = re.compile(r"test|spec", re.IGNORECASE)
+_TEST_FILE = re.compile(  # a file, or a pattern of files, with "test" or "spec" in its path
+    r"(?!-)(?=.*(?:test|spec))(?:[\w.*@+-]+/)*(?:[\w*@+-][\w.*@+-]*\.[cm]?[jt]sx?|\*+)", re.IGNORECASE
+)
+_QUOTED_WORD = re.compile(r"""(["'])([\w:./@*,=+-]+)\1""")
 _MAX_SCRIPTS = 50  # of package.json that are followed
 _MAX_SCRIPT = 10_000  # characters of one that are searched
 
@@ -63,6 +67,19 @@ def passes_without_tests(script: str, paths: Collection[str]) -> bool:
     words = {word.removeprefix("./").rstrip("/") for part in parts for word in part.split()}
     named = {path for path in paths for word in words if path == word or path.startswith(f"{word}/")}
     return bool(parts) and not named and all(_IDLE_RUNNERS.match(part) for part in parts)
+
+
+def missing_test_path(scripts: Mapping[str, str], paths: Collection[str]) -> str:
+    """Returns the first path or pattern of tests that the test script names, itself or through scripts that it names,
+    if no path of the project is one of a test: an archive without its tests, whose script fails. Else ""."""
+    if any(_TEST_PATH.search(path) for path in paths):
+        return ""
+    for text in _texts(str(scripts.get("test") or ""), scripts):
+        for part in _parts(_QUOTED_WORD.sub(r"\2", text)):
+            for word in part.split()[1:]:
+                if _TEST_FILE.fullmatch(word) and not _NAMED_SCRIPTS.match(part):
+                    return word
+    return ""
 
 
 def _parts(script: str) -> list[str]:

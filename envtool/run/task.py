@@ -118,7 +118,7 @@ def _run_tracked(
                 user=request.user,
                 programs=lambda: list_programs(stack),
             ) or plugin_hints.find_hint(task, stack, ended.status, output)
-            lines += [*_describe_submodules(context.root), *hint.splitlines()]
+            lines += [*describe_submodules(context.root), *hint.splitlines()]
     return TaskResult(
         outcome=work.outcome,
         status=work.status,
@@ -225,7 +225,7 @@ def _describe_network(task: PreparedTask, ended: Exit, output: str, group: Servi
     return lines
 
 
-def _describe_submodules(root: str) -> list[str]:
+def describe_submodules(root: str) -> list[str]:
     """Returns a line about the submodules of a project that are not checked out, if there are any: a failure of its
     tasks is often theirs."""
     from envtool.project import submodules
@@ -238,6 +238,8 @@ def _describe_submodules(root: str) -> list[str]:
     )
     what = "the submodule" if len(absent) == 1 else f"{len(absent)} submodules"
     verb = "is" if len(absent) == 1 else "are"
+    if not os.path.lexists(os.path.join(root, ".git")):
+        return [f"{what} {names} of this project {verb} empty here: a git checkout of it would have the files"]
     return [f"{what} {names} of this project {verb} not checked out: `git submodule update --init`"]
 
 

@@ -343,6 +343,12 @@ def test_what_is_no_project_of_c_is_not_detected(files):
         ('option(X_BUILD_TESTS "Build tests" OFF)', " -DX_BUILD_TESTS=ON"),
         ('cmake_dependent_option(X_BUILD_TESTS\n  "Build tests" OFF\n  "BUILD_TESTING" OFF)', " -DX_BUILD_TESTS=ON"),
         ("option(ENABLE_TESTING OFF)", " -DENABLE_TESTING=ON"),
+        ('x_define (BOOL BUILD_TESTING  "Build the tests."  OFF OFF)', " -DBUILD_TESTING=ON"),
+        ('my_option(X_ENABLE_TESTS "Build the tests" OFF)', " -DX_ENABLE_TESTS=ON"),
+        ('set(WITH_TESTS OFF CACHE BOOL "Build the tests")', " -DWITH_TESTS=ON"),
+        ("set(BUILD_TESTING OFF)", ""),  # of one branch, and not the caller's to set
+        ('set(WITH_TESTS "ON" CACHE BOOL "Build the tests")', ""),
+        ('x_define (BOOL BUILD_TESTING "Build the tests." ON OFF)', ""),
         ('option(X_BUILD_TESTS "Build tests" ON)', ""),
         ('option(X_BUILD_BENCHMARKS "Build benchmarks" OFF)', ""),
         ('option(X_ENABLE_TESTS_OF_SPEED "x" OFF)', ""),

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from envtool.project.submodules import find_absent
+from envtool.run.task import describe_submodules
 
 ONE = '[submodule "vendor/a"]\n\tpath = vendor/a\n\turl = ../a.git\n'
 
@@ -50,3 +51,16 @@ def test_a_file_that_is_none_is_not_read(project, make):
     os.unlink(project / ".gitmodules")
     make(project / ".gitmodules")
     assert find_absent(str(project)) == ()
+
+
+@pytest.mark.parametrize(
+    ("is_checkout", "advice"),
+    [
+        (True, "not checked out: `git submodule update --init`"),
+        (False, "empty here: a git checkout of it would have the files"),
+    ],
+)
+def test_what_a_failed_task_says_of_them(project, is_checkout, advice):
+    if is_checkout:
+        (project / ".git").mkdir()
+    assert describe_submodules(str(project)) == [f"the submodule `vendor/a` of this project is {advice}"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from envtool_node.kinds import Npm
 from envtool_node.lockfile import LockedPackage
-from envtool_node.resolver import NO_NODE, NO_NPM, blob_names, last_words
+from envtool_node.resolver import NO_NODE, NO_NPM, blob_names, hint_for, last_words
 
 from envtool import testing
 
@@ -352,6 +352,12 @@ def test_last_words():
     said = "npm warn old\nnpm error code ERESOLVE\nnpm error Found: react@18.\nnpm error\nnpm error A complete log of this run"
     assert last_words(said) == "found: react@18"
     assert last_words("") == "it said nothing"
+    lines = ["code ETARGET", "notarget No matching version found for @s/a@^2.0.0.", "notarget In most cases you or one of",
+             "notarget a package version that doesn't exist."]  # fmt: skip
+    said = "".join(f"npm error {line}\n" for line in lines)
+    assert last_words(said) == "notarget No matching version found for @s/a@^2.0.0"
+    assert "`npm view @s/a versions`" in hint_for(said)
+    assert "is the name right?" in hint_for("npm error code E404")
     assert last_words("sh: 1: broken") == "sh: 1: broken"
 
 

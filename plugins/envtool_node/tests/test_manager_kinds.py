@@ -175,11 +175,32 @@ def test_a_hash_of_yarns_own_file_that_is_none(project):
         Yarn().resolve(project.request({"version": version}), project.site())
 
 
+@pytest.mark.parametrize(
+    ("engines", "hint"),
+    [
+        ('{"node": ">=22.13"}', 'toolchain: {node: "22"}'),
+        ('{"node": "^24.1 || >=26"}', 'toolchain: {node: "24"}'),
+        ('{"node": "17"}', 'toolchain: {node: "22"}'),  # no release with long support
+        ('{"node": ">=18.12.0"}', ""), ("{}", ""), ("1", ""), ('{"node": "newest"}', ""), ('{"node": ">=22.13"', ""),
+    ],
+)  # fmt: skip
+def test_the_node_that_a_package_manager_wants(project, host, engines, hint):
+    body = tarball({"package/package.json": f'{{"engines": {engines}}}'.encode(), "package/bin/yarn.js": PROGRAM})
+    host.setitem(URLS, f"{REGISTRY}@yarnpkg/cli-dist/-/cli-dist-4.5.3.tgz", body)
+    project.write("yarn.lock", MODERN)
+    if not hint:
+        assert Yarn().resolve(project.request({"version": "4.5.3"}), project.site())["manager"]["version"] == "4.5.3"
+        return
+    with pytest.raises(api.ResolveError, match=r"yarn 4.5.3 wants Node.js .*, and the env has ") as caught:
+        Yarn().resolve(project.request({"version": "4.5.3"}), project.site())
+    assert hint in caught.value.hint
+
+
 @pytest.mark.parametrize("rest", [b"", b"\xff" * 20_000])
 def test_a_tarball_of_yarn_that_ends_early_or_is_broken(tmp_path, rest):
     content = tarball({"package/other": os.urandom(50_000), "package/bin/yarn.js": PROGRAM})
     (tmp_path / "a.tgz").write_bytes(content[:20_000] + rest)
-    assert manager_resolver._member_digest(str(tmp_path / "a.tgz"), "package/bin/yarn.js", "sha224") == ""
+    assert manager_resolver._read_member(str(tmp_path / "a.tgz"), "package/bin/yarn.js") == b""
 
 
 @pytest.mark.parametrize("version", ["x", "../../x", "1.2", "1.2.3/../../x", "4.5.3-" + "a" * 200])

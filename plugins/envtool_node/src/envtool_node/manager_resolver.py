@@ -16,6 +16,7 @@ Pins name no registries: another machine finds the same files where its own npm 
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from envtool_node.lockfile import LockedPackage, NodePlatform, WrongLockError
 from envtool_node.package_managers import PackageManager, choose_manager
 from envtool_node.places import join
 from envtool_node.resolver import InstallSources, check_inputs, fetch_tarballs, inspect_runtime
+from envtool_node.version_ranges import lowest_major, satisfies
 
 MAX_PROGRAM_SIZE = 64 << 20  # bytes of Yarn's one file
 HINT = "name a release of it; workspaces and linked directories work too"
@@ -51,6 +53,7 @@ def resolve_pins(
     files = fetch_tarballs(site, tarballs, origin.config(), runtime.registry)
     own = next(item for item in files if _is_of(item, program.package))
     _check_digest(site, own, program)
+    _check_engine(site, own, program, str(dict(runtime.facts)["version"]))
     kept = [item for item in files if item is not own]
     site.note(f"{len(kept)} package{'' if len(kept) == 1 else 's'}, by {program.name} {program.version}")
     members = {path for path in sources.linked.values() if manager == "yarn"} - {"."}
@@ -111,11 +114,12 @@ def _check_digest(site: api.Site, item: api.Json, program: PackageManager) -> No
     """Compares Yarn's own file with the hash of `packageManager`. Raises ResolveError, FetchError."""
     if not program.digest:
         return
-    assert isinstance(item, dict)
     algorithm, _, wanted = program.digest.partition(":")
-    fetch = api.Fetch(sha256=str(item["sha256"]), name=str(item["file"]), size=int(str(item["size"])))
-    (path,) = site.fetch([fetch])
-    digest = _member_digest(str(path), "package/bin/yarn.js", algorithm)
+    content = _read_member(_path_of(site, item), "package/bin/yarn.js")
+    try:
+        digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() if content else ""
+    except (ValueError, TypeError):  # no such algorithm; one without a length of its own, as shake128
+        digest = ""
     if digest != wanted:
         raise api.ResolveError(
             f"yarn {program.version} has the {algorithm} {digest or '(none)'}, and packageManager wants {wanted}",
@@ -124,18 +128,41 @@ def _check_digest(site: api.Site, item: api.Json, program: PackageManager) -> No
         )
 
 
-def _member_digest(path: str, name: str, algorithm: str) -> str:
-    """Returns the hash of one file of a tarball; "" if there is no such file, or no such algorithm."""
+def _check_engine(site: api.Site, item: api.Json, program: PackageManager, node: str) -> None:
+    """Compares the env's Node.js with the one that the package manager wants. Raises ResolveError, FetchError."""
+    try:
+        wanted = str(json.loads(_read_member(_path_of(site, item), "package/package.json"))["engines"]["node"])
+        fits = satisfies(node, wanted)
+    except (ValueError, KeyError, TypeError, RecursionError):  # it says nothing of Node.js
+        return
+    if not fits:
+        raise api.ResolveError(
+            f"{program.name} {program.version} wants Node.js {wanted}, and the env has {node}",
+            code="manager-node",
+            hint=f'`toolchain: {{node: "{lowest_major(wanted) or 22}"}}` in the env adds another',
+        )
+
+
+def _path_of(site: api.Site, item: api.Json) -> str:
+    """Returns the tarball of an item of the pins. Raises FetchError."""
+    assert isinstance(item, dict)
+    fetch = api.Fetch(sha256=str(item["sha256"]), name=str(item["file"]), size=int(str(item["size"])))
+    (path,) = site.fetch([fetch])
+    return str(path)
+
+
+def _read_member(path: str, name: str) -> bytes:
+    """Returns one file of a tarball; b"" if there is no such file."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 if member.name == name and member.isreg() and member.size <= MAX_PROGRAM_SIZE:
                     file = archive.extractfile(member)
                     assert file is not None
-                    return hashlib.new(algorithm, file.read(), usedforsecurity=False).hexdigest()
-    except (tarfile.TarError, ValueError, TypeError, OSError, EOFError, zlib.error):  # TypeError: of shake128
-        return ""
-    return ""
+                    return file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return b""
+    return b""
 
 
 def locked_urls(manager: str, origin: InstallSources) -> dict[tuple[str, str], str]:

@@ -144,6 +144,8 @@ def last_words(text: str) -> str:
         "This is a",
         "It was not possible",
         "path ",
+        "notarget In most cases",
+        "notarget a package version that",
     )
     reasons = [line for line in errors if line and not line.startswith(useless)]
     sentences = reasons[:3] or [line for line in lines if line][-2:]
@@ -151,9 +153,17 @@ def last_words(text: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
+_NO_VERSION = re.compile(r"No matching version found for ((?:@[\w.~-]{1,100}/)?[\w.~-]{1,200})@")
+
+
 def hint_for(output: str) -> str:
     """Returns what to do about npm's error; "" if nothing is known."""
-    if "E404" in output or "ETARGET" in output or "No matching version" in output:
+    if version := _NO_VERSION.search(output):
+        return (
+            "where `npm config get registry` says on this machine, no version fits:"
+            f" `npm view {version[1]} versions` lists those that are there"
+        )
+    if "E404" in output or "ETARGET" in output:
         return "it was looked for where `npm config get registry` says on this machine; is the name right?"
     if "ERESOLVE" in output:
         return "two packages want different versions of a third: say which, in package.json `overrides`"

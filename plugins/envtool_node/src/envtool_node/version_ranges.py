@@ -27,6 +27,12 @@ def satisfies(version: str, wanted: str) -> bool:
     return any(all(low <= numbers < high for low, high in both) for both in intervals)
 
 
+def lowest_major(wanted: str) -> int:
+    """Returns the first number of the oldest release with long support (an even number) of which a range has the newest
+    versions; 0 if there is none among those of these years. Raises ValueError for what is no range."""
+    return next((major for major in range(14, 60, 2) if satisfies(f"{major}.99.0", wanted)), 0)
+
+
 def parse_range(text: str) -> list[list[Interval]]:
     """Returns alternatives, each of intervals that must all contain the version. Raises ValueError."""
     if len(text) > _MAX_RANGE:

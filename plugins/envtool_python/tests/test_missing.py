@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.missing_libraries import missing_files, missing_package_hint
+from envtool_python.missing_modules import missing_module_hint
 
 from envtool.testing import MemorySite
 
@@ -67,3 +68,33 @@ def test_where_it_cannot_be_asked_the_usual_ones_are_known():
         ("error: can't find Rust compiler", "cargo"),
     ):
         assert f"`apt: [{package}]`" in missing_package_hint(output, "debian", MemorySite())
+
+
+@pytest.mark.parametrize(
+    ("output", "named"),
+    [
+        ("a.py:3: in f\nE   ModuleNotFoundError: No module named 'pydantic'\n", "no layer has a module `pydantic`: "),
+        ("Traceback (most recent call last):\nModuleNotFoundError: No module named 'yaml'", "a module `yaml`: "),
+        ("/opt/venv/bin/python: No module named trial\n", "a module `trial`: "),
+        ("/usr/bin/python3.11: No module named trial\n", "a module `trial`: "),
+        (
+            "E   ModuleNotFoundError: No module named 'b'\nModuleNotFoundError: No module named 'a'\n",
+            "modules `b`, `a`: ",
+        ),
+        (
+            "".join(f"ModuleNotFoundError: No module named '{name}'\n" for name in "ababcd"),
+            "modules `a`, `b`, `c`, …: ",
+        ),
+        ("ModuleNotFoundError: No module named 'numpy.core._x'\n", ""),  # a part of a package that is there
+        ("ModuleNotFoundError: No module named 'tests'\n", ""),  # the project's own
+        ("ModuleNotFoundError: No module named 'tkinter'\n", ""),  # no package of an index has it
+        ("ModuleNotFoundError: No module named 'a; rm -rf'\n", ""),
+        ("assert 'No module named x' in text\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_module_that_a_task_misses(output, named):
+    hint = missing_module_hint(output)
+    assert named in hint
+    assert bool(hint) == bool(named)
+    assert "\n" not in hint

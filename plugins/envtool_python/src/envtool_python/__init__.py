@@ -24,6 +24,7 @@ locked_resolver         A lock file -> the files of a layer
 locked_selection        What of a lock file an environment installs
 metadata                What pyproject.toml, setup.py and setup.cfg say about a project
 missing_libraries       Which packages have the files that a failed build misses
+missing_modules         Which modules a failed task missed
 package_layout          Whether a project is a package, and what tests may import from its directory
 pdm_lock                pdm.lock -> LockFile
 pins                    The pins of a virtual environment

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envtool import api
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.language import COVERAGE, Python
 from envtool_python.python_toolchain import TOOLCHAIN, PythonToolchain
 from envtool_python.sdist import Sdist
+
+if TYPE_CHECKING:
+    from envtool.api import FailedTask
 
 envtool_api = 1  # of docs/api-changelog.md
 
@@ -65,3 +70,11 @@ def envtool_output_readers() -> list[api.OutputReader]:
     from envtool_python.test_output import READERS
 
     return [*READERS]
+
+
+@api.hook
+def envtool_failure_hint(failure: FailedTask) -> str:
+    """Says how an env gets a module that Python did not find."""
+    from envtool_python.missing_modules import missing_module_hint
+
+    return missing_module_hint(failure.output)

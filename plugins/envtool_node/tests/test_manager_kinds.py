@@ -301,3 +301,13 @@ def test_scripts_of_packages(project):
     pins = Yarn().resolve(project.request(), project.site())
     assert STEPS["yarn"].build_variables(project.request({"scripts": False}), pins)["YARN_ENABLE_SCRIPTS"] == "0"
     assert isinstance(Yarn().build(project.request(), pins), api.Recipe)
+
+
+@pytest.mark.parametrize(
+    ("version", "trusts"), [("9.15.9", False), ("10.30.0", False), ("11.3.0", True), ("12.0.0", True)]
+)
+def test_pnpm_does_not_ask_for_the_age_of_what_is_pinned(project, version, trusts):
+    pins = {"manager": {"name": "pnpm", "version": version}}
+    command = STEPS["pnpm"].command(project.request(), pins)
+    assert command[:3] == ("pnpm", "install", "--frozen-lockfile")
+    assert ("--config.trust-lockfile=true" in command) == trusts

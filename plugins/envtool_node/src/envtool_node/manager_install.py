@@ -205,7 +205,9 @@ class PnpmSteps(ManagerSteps):
     def command(self, request: api.Request, pins: api.Json) -> tuple[str, ...]:
         scripts = options_of(request).get("scripts")
         flags = () if scripts is None else (f"--config.ignore-scripts={'false' if scripts else 'true'}",)
-        return ("pnpm", "install", "--frozen-lockfile", "--reporter=append-only", *flags)
+        # pnpm 11 asks the registry for the age of all that the lock file pins; a build has none, and the pins are hashes
+        trust = ("--config.trust-lockfile=true",) if _major(pins) >= 11 else ()
+        return ("pnpm", "install", "--frozen-lockfile", "--reporter=append-only", *trust, *flags)
 
 
 class YarnSteps(ManagerSteps):
@@ -220,7 +222,6 @@ class YarnSteps(ManagerSteps):
         if not _is_berry(pins):
             return {"npm_config_userconfig": f"{WORK}/npmrc", "npm_config_globalconfig": f"{WORK}/none"}
         scripts = options_of(request).get("scripts")
-        major = int(_manager(pins)["version"].partition(".")[0])
         return {
             **self.task_variables(request, pins),
             "YARN_NPM_REGISTRY_SERVER": SERVER.rstrip("/"),
@@ -233,7 +234,7 @@ class YarnSteps(ManagerSteps):
             "YARN_ENABLE_PROGRESS_BARS": "0",
             "YARN_ENABLE_INLINE_BUILDS": "1",
             "YARN_HTTP_RETRY": "0",
-            **({"YARN_ENABLE_HARDENED_MODE": "0"} if major >= 4 else {}),
+            **({"YARN_ENABLE_HARDENED_MODE": "0"} if _major(pins) >= 4 else {}),
             **({} if scripts is None else {"YARN_ENABLE_SCRIPTS": "1" if scripts else "0"}),
         }
 
@@ -262,6 +263,10 @@ STEPS: Mapping[str, ManagerSteps] = {"pnpm": PnpmSteps(), "yarn": YarnSteps()}
 
 def _is_berry(pins: api.Json) -> bool:
     return bool(_manager(pins)["name"] == "@yarnpkg/cli-dist")
+
+
+def _major(pins: api.Json) -> int:
+    return int(_manager(pins)["version"].partition(".")[0])
 
 
 def _manager(pins: api.Json) -> dict[str, Any]:

@@ -205,7 +205,7 @@ class PnpmSteps(ManagerSteps):
     def command(self, request: api.Request, pins: api.Json) -> tuple[str, ...]:
         scripts = options_of(request).get("scripts")
         flags = () if scripts is None else (f"--config.ignore-scripts={'false' if scripts else 'true'}",)
-        # pnpm 11 asks the registry for the age of all that the lock file pins; a build has none, and the pins are hashes
+        # pnpm 11 asks the registry for the age of all that its lock file pins: a build has no registry
         trust = ("--config.trust-lockfile=true",) if _major(pins) >= 11 else ()
         return ("pnpm", "install", "--frozen-lockfile", "--reporter=append-only", *trust, *flags)
 

@@ -227,6 +227,15 @@ def test_what_yarn_2_and_later_fetch():
     assert len(parse_yarn_lock(BERRY, "yarn.lock", None).packages) == 3
 
 
+@pytest.mark.parametrize(("checksum", "is_fetched"), [("", False), ("  checksum: 10c0/bbbb\n", True)])
+def test_yarn_fetches_on_all_platforms_what_has_a_checksum(checksum, is_fetched):
+    """As Yarn 4.4.1 does: fsevents is in its cache on Linux, and its patch is not."""
+    entry = '  resolution: "fsevents@npm:2.3.3"\n'
+    assert entry in BERRY
+    sources = parse_yarn_lock(BERRY.replace(entry, entry + checksum), "yarn.lock", LINUX)
+    assert ("fsevents/-/fsevents-2.3.3.tgz" in paths(sources)) == is_fetched
+
+
 def test_registries_of_yarnrc():
     registries = yarnrc_registries(
         {

@@ -170,7 +170,10 @@ def _berry(
         plain, reference = _split(resolution)
         if not reference:
             raise WrongLockError(f"{name}: {key[:200]} has no `resolution`")
-        if platform and not _fits(text_of(values, "conditions", where), platform):
+        # Yarn notes no checksum of what it fetches on some platforms only. What has one is fetched on all of them, as
+        # fsevents is, below its patch, although its conditions are those of another platform.
+        is_everywhere = not platform or bool(values.get("checksum"))
+        if not is_everywhere and platform and not _fits(text_of(values, "conditions", where), platform):
             continue
         protocol, _, rest = reference.partition(":")
         if protocol == "workspace":

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_with_its_place(files, why, file):
 @pytest.mark.parametrize(
     ("files", "suite", "task"),
     [
-        ({"go.mod": MOD}, "bookworm", "go test ./... {{ args }}"),
+        ({"go.mod": MOD}, "trixie", "go test ./... {{ args }}"),
         ({"go.mod": WITH.replace("1.19", "1.22.3"), "go.sum": SUM}, "trixie", "go test ./... {{ args }}"),
         ({**WORK, "a/go.sum": SUM}, "trixie", "go test ./a/... ./b/... {{ args }}"),
     ],

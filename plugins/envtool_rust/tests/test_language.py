@@ -124,6 +124,22 @@ def test_what_could_not_pass_is_not_detected(files, why, monkeypatch, tmp_path):
     assert why in found.reason
 
 
+@pytest.mark.parametrize(
+    ("dependency", "tested"),
+    [
+        ('pyo3 = {version = "0.29", features = ["abi3", "extension-module"]}', False),
+        ('pyo3 = {version = "0.29", features = ["auto-initialize"]}', True),
+        ('pyo3 = {version = "0.29", features = "extension-module"}', True),
+        ('pyo3 = "0.29"', True),
+        ('other = {version = "1", features = ["extension-module"]}', True),
+    ],
+)
+def test_the_tests_of_an_extension_of_python_do_not_link(dependency, tested):
+    (found,) = detect(testing.MemoryProject({"Cargo.toml": f"{PACKAGE}[dependencies]\n{dependency}\n"}))
+    assert found.tested == tested
+    assert ("extension of Python" in found.reason) == (not tested)
+
+
 def test_nothing_is_detected_where_there_is_no_package():
     assert detect(testing.MemoryProject({})) == []
 

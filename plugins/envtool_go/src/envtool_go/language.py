@@ -125,10 +125,9 @@ def detect(project: api.Project) -> list[api.Detection]:
         file = parse_go_file(text, name)
     except GoFileError as error:
         return [api.Detection(language="go", reason=f"{error.file}:{error.line}: {error}")]
-    suite = suite_for(file.minor)
-    newest, release = RELEASES[-1]
-    env: dict[str, api.Json] = {"base": {"debian": suite or release}, "language": "go", "caches": [GOCACHE]}
-    if not suite:
+    newest, release = RELEASES[-1]  # also for an older `go`: a requirement may want more than go.mod does
+    env: dict[str, api.Json] = {"base": {"debian": release}, "language": "go", "caches": [GOCACHE]}
+    if file.minor > newest:
         from envtool_go.go_releases import has_proxy
 
         if not has_proxy(os.environ):

@@ -117,6 +117,9 @@ def detect(project: api.Project) -> list[api.Detection]:
         manifests = project_manifests(find_root(manifest, project.read), project.read, project.glob)
     except CargoManifestError as error:
         return [api.Detection(language="rust", reason=f"{error.file}:{error.line}: {error}")]
+    if len(manifests) == 1 and _is_extension(manifests[0]):
+        reason = "Cargo.toml of an extension of Python: with pyo3's feature extension-module its tests do not link"
+        return [api.Detection(language="rust", reason=reason)]
     env: dict[str, api.Json] = {"base": {"debian": SUITE}, "language": "rust"}
     wanted = max(map(_minor, manifests), default=0)
     if wanted > MINOR:
@@ -131,6 +134,15 @@ def detect(project: api.Project) -> list[api.Detection]:
         env["caches"] = ["target"]
     task = _MEMBERS if manifest.workspace is not None and len(manifests) > 1 else TASK
     return [api.Detection(language="rust", reason="Cargo.toml", env={**env, "tasks": {"test": task}})]
+
+
+def _is_extension(manifest: Manifest) -> bool:
+    """Whether a crate always leaves Python's symbols to the Python that loads it
+    (https://pyo3.rs, "the extension-module feature")."""
+    features = [
+        item.get("features") for name, item in manifest.dependencies() if name == "pyo3" and isinstance(item, dict)
+    ]
+    return any("extension-module" in names for names in features if isinstance(names, list))
 
 
 def _minor(manifest: Manifest) -> int:

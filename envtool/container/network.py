@@ -24,11 +24,13 @@ import errno
 import os
 import struct
 import sys
+import time
 
 from envtool.container import address_book, network_messages, syscalls
 from envtool.container.network_addresses import (
     FIRST,
     HUB_DEVICE,
+    HUB_INDEX,
     LAST,
     MARK,
     MASK,
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr (netlink(7))
 _NLMSG_ERROR = 2
+_LINK = struct.Struct("=IHHIIBxHiII")  # struct nlmsghdr, struct ifinfomsg (rtnetlink(7))
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr, before its value
+_RTM_GETLINK, _NLM_F_REQUEST, _IFLA_OPERSTATE, _IF_OPER_UP = 18, 1, 16, 6
+_CONNECTING = 1.5  # seconds: older kernels connect bridges once a second
 
 
 class NetworkError(OSError):
@@ -86,6 +92,43 @@ def _send(data: bytes, stage: str, channel: _socket.socket | None = None) -> Non
     for status in statuses:
         if status:
             raise NetworkError(-status, "address")
+
+
+def _operational_state(answer: bytes) -> int:
+    """Returns the state of a link (RFC 2863, linux/if.h), from the answer to a question for it; "up" from a kernel that
+    has no such states.
+    """
+    position = _LINK.size
+    while position + _ATTRIBUTE.size <= len(answer):
+        size, kind = _ATTRIBUTE.unpack_from(answer, position)
+        if kind == _IFLA_OPERSTATE:
+            return answer[position + _ATTRIBUTE.size]
+        position += max(size, _ATTRIBUTE.size) + 3 & ~3
+    return _IF_OPER_UP
+
+
+def await_links(indexes: tuple[int, ...]) -> None:
+    """Return when the kernel carries packets by links of the current namespace that were connected just now. Raises
+    NetworkError.
+
+    Setting the second end of a pair up connects both, but the kernel begins to send by the first one later, in work of
+    its own that waits for all changes of networks (net/core/link_watch.c). Before it drops packets without an error.
+    From Linux 6.8 on a question for a link's state has this done at once; older ones are asked again.
+    """
+    channel = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
+    end = time.monotonic() + _CONNECTING
+    try:
+        for index in indexes:  # a bridge is connected by its port
+            while True:
+                channel.send(_LINK.pack(_LINK.size, _RTM_GETLINK, _NLM_F_REQUEST, 0, 0, 0, 0, index, 0, 0))
+                answer = channel.recv(65536)
+                if _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
+                    raise NetworkError(-struct.unpack_from("=i", answer, _HEADER.size)[0], "veth")
+                if _operational_state(answer) == _IF_OPER_UP or time.monotonic() > end:
+                    break
+                time.sleep(0.001)
+    finally:
+        channel.close()
 
 
 def _set_kernel(name: str, value: str) -> None:
@@ -193,6 +236,7 @@ class Hub:
             to_hub, inside = self.fill_member(number, descriptor)
             _send(to_hub, "veth")
             _send(inside, "address", channel)
+            await_links((number + PORT_INDEX, *([HUB_INDEX] if self.kind == "bridge" else [])))
         except BaseException:
             self._freed.append(number)
             if descriptor >= 0:
@@ -236,6 +280,7 @@ class Hub:
         frame = b"".join(bytes.fromhex(address.replace(":", "")) for address in reversed(SYN_HARDWARE)) + b"\x08\0"
         self.injection = (SYN_DEVICES[0], device, frame)
         _send(self._compiler.compile_diversion(device, addresses, everywhere=everywhere), "rule")
+        await_links((_socket.if_nametoindex(SYN_DEVICES[0]), device))
 
     def make_local(self, address: str) -> None:
         """Have one more address as the hub's own, which `divert` allows. Raises NetworkError."""

@@ -645,8 +645,40 @@ def test_a_flood_neither_ends_the_holder_nor_makes_it_grow(caller):
     assert said["more"] > 0
 
 
+@pytest.mark.parametrize("kind", ["bridge", "routed"])
+def test_the_first_packet_of_a_new_member_arrives(caller, kind):
+    """And the answer to it, at the very moment at which the member is there: without a resolver's retry after 5 s."""
+    said = run(
+        caller,
+        """
+        from envtool.container import network
+
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET)
+        hub = network.Hub(sys.argv[1])
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((HUB, 53))
+        server.settimeout(10)
+        for _ in range(100):  # without waiting for the links, one of nine is lost
+            member = hub.make_member()
+            syscalls.syscall("setns", member.descriptor, syscalls.CLONE_NEWNET)
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            syscalls.syscall("setns", hub._hub, syscalls.CLONE_NEWNET)
+            with client:
+                client.settimeout(10)
+                client.connect((HUB, 53))
+                client.send(member.address.encode())
+                heard, address = server.recvfrom(100)
+                server.sendto(heard, address)
+                assert client.recv(100).decode() == member.address
+        say(kind=hub.kind)
+        """,
+        kind,
+    )
+    assert said == {"kind": kind}
+
+
 def test_many_pods_at_once(caller, depth):
-    """Each has the same addresses, and a port of its own; none sees another."""
+    """Each has the same addresses, and a port of its own; none sees another, and none loses a packet."""
     count = len(list(depth.times(6, 50)))
     body = """
         with Pod(spare=3) as pod:

@@ -100,19 +100,12 @@ def query(name, kind=1, number=7):
 
 
 def ask(name, kind=1, timeout=5):
-    """-> (status, addresses) of a name, by a packet to the hub. A packet may get lost, on a machine with much to do: as
-    a resolver, ask again after 5 s."""
+    """-> (status, addresses) of a name, by one packet to the hub: no packet of a member gets lost."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(min(timeout, 5))
+        client.settimeout(timeout)
         client.connect((HUB, 53))
-        for left in range(int(timeout) // 5 or 1, 0, -1):
-            client.send(query(name, kind))
-            try:
-                answer = client.recv(4096)
-                break
-            except TimeoutError:
-                if left == 1:
-                    raise
+        client.send(query(name, kind))
+        answer = client.recv(4096)
     count = int.from_bytes(answer[6:8], "big")
     return answer[3] & 15, [socket.inet_ntoa(answer[len(answer) - 16 * (count - n) + 12 :][:4]) for n in range(count)]
 

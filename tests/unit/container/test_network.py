@@ -99,6 +99,37 @@ class Kernel:
         return self.answers.pop(0)
 
 
+def link_answer(state: int | None) -> bytes:
+    """What the kernel says of a link with a name, and an operational state if it has such."""
+    attributes = struct.pack("=HH6s2x", 10, 3, b"v00002") + (
+        b"" if state is None else struct.pack("=HHB3x", 5, 16, state)
+    )
+    return struct.pack("=IHHIIBxHiII", 32 + len(attributes), 16, 0, 0, 0, 0, 1, 18, 0, 0) + attributes
+
+
+@pytest.mark.parametrize("states", [(6, 6), (2, 0, 2, 6, 2, 6), (None, 2, 6)])
+def test_a_member_is_there_when_the_kernel_sends_by_its_links(monkeypatch, states):
+    """Kernels before Linux 6.8 are asked until they say "up" (6); one without such states is asked once."""
+    kernel = Kernel()
+    kernel.answers, kernel.close = [link_answer(state) for state in states], lambda: None
+    asked = []
+    kernel.send = lambda data: asked.append(struct.unpack_from("=i", data, 20)[0])
+    monkeypatch.setattr(network._socket, "socket", lambda *_: kernel)
+    network.await_links((18, 2))
+    assert kernel.answers == []
+    ups = [number for number, state in enumerate(states) if state in {6, None}]
+    assert asked == [18] * (ups[0] + 1) + [2] * (ups[1] - ups[0])
+
+
+def test_a_link_that_has_gone_is_an_error(monkeypatch):
+    kernel = Kernel(errno.ENODEV)
+    kernel.close = lambda: None
+    monkeypatch.setattr(network._socket, "socket", lambda *_: kernel)
+    with pytest.raises(network.NetworkError) as raised:
+        network.await_links((18,))
+    assert raised.value.errno == errno.ENODEV
+
+
 MESSAGE = struct.pack("=IHHII", 17, 16, 5, 1, 0) + bytes(4)  # of 17 bytes, padded
 
 

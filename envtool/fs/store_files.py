@@ -48,6 +48,18 @@ def read_regular_file(path: str, *, most: int = MAX_FILE_SIZE, unseen: bool = Fa
         os.close(descriptor)
 
 
+def read_identity(path: str) -> tuple[int, int] | None:
+    """Returns what tells a directory from one that stands in its place later; None where there is none. A file system
+    may give the inode of a removed directory to the next one; the time of its last change, a rename among them,
+    differs. Raises OSError.
+    """
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return info.st_ino, info.st_ctime_ns
+
+
 def encode_with_checksum(value: Any, bulk: bytes = b"") -> bytes:
     """Returns the bytes of a cache: a value with its sum, then `bulk`, without a sum since its reader compares it
     anyway.

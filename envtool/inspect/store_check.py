@@ -305,14 +305,17 @@ def check_blob(path: str) -> Damage | None:
 
 
 def check_result(store: Store, key: str) -> Damage | None:
-    """Check one cached result."""
-    result = results.find(store, key)
-    if result is None:
-        exists = os.path.lexists(store.path("results", key))
-        return Damage(sort="result", name=key, what="is not whole", ids=store.ids) if exists else None
-    if results.verify(result):
-        return None
-    return Damage(sort="result", name=key, what="its outputs were changed", ids=store.ids)
+    """Check one cached result. One that another process replaces or removes meanwhile is checked again."""
+    identity = results.read_identity(store, key)
+    while identity is not None:
+        result = results.find(store, key)
+        if result is not None and results.verify(result):
+            return None
+        found, identity = identity, results.read_identity(store, key)
+        if identity == found:
+            what = "is not whole" if result is None else "its outputs were changed"
+            return Damage(sort="result", name=key, what=what, ids=store.ids)
+    return None
 
 
 def check_answer(store: Store, name: str) -> Damage | None:

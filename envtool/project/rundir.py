@@ -34,7 +34,6 @@ def open_run(root: str) -> tuple[str, str]:
             top.sweep()
             with _enter_own(top, RUNS, make=True) as runs:
                 name, run = _make_run(runs, name)
-            fcntl.flock(run.fd, fcntl.LOCK_SH)  # other processes do not remove it while it is locked
             path = os.path.join(root, OWN, RUNS, name)
             _held[path] = run
             return path, ""
@@ -60,25 +59,28 @@ def close_run(root: str, path: str) -> None:
             except OSError:  # there is a directory of this name
                 pass
             for old in [name for name in runs.names() if _is_run(name)][:-MAX_RUNS]:
-                if not _is_active(runs, old):
-                    runs.remove(old)
+                _remove_idle(runs, old)
     except OSError:
         pass  # a missing link is no reason for a run to fail
 
 
-def _is_active(runs: OpenDirectory, name: str) -> bool:
-    """Returns whether a process holds the run. An entry of such a name that is not a directory is not held."""
+def _remove_idle(runs: OpenDirectory, name: str) -> None:
+    """Removes a run that no process holds, under its lock: see `_make_run`. An entry of such a name that is not a
+    directory is not held. Raises OSError."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
     except OSError:
-        return False
+        runs.remove(name)
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno == errno.EWOULDBLOCK
+        if error.errno != errno.EWOULDBLOCK:
+            runs.remove(name)
+    else:
+        runs.remove(name)
     finally:
         os.close(descriptor)
-    return False
 
 
 def log_path(run: str, env: str, task: str) -> str:
@@ -139,11 +141,30 @@ def _enter_own(parent: OpenDirectory, name: str, *, make: bool = False) -> OpenD
 
 
 def _make_run(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
+    """Makes the directory of a run, and locks it: other processes do not remove it then. Returns its name and itself.
+    Raises OSError."""
     try:
-        return name, runs.make_directory(name)
+        run = runs.make_directory(name)
     except FileExistsError:  # a process with the same pid in another container, or another user guessed the name
         name = f"{name}-{os.urandom(4).hex()}"
-        return name, runs.make_directory(name)
+        run = runs.make_directory(name)
+    try:
+        fcntl.flock(run.fd, fcntl.LOCK_SH)
+        if _is_at(runs, name, run):
+            return name, run
+    except BaseException:
+        run.close()
+        raise
+    run.close()  # of many runs of one second it sorted as an old one, and was removed before it was locked
+    return _make_run(runs, name)
+
+
+def _is_at(runs: OpenDirectory, name: str, run: OpenDirectory) -> bool:
+    try:
+        info = os.stat(name, dir_fd=runs.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(info, os.fstat(run.fd))
 
 
 def _ignore(top: OpenDirectory) -> None:

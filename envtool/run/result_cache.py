@@ -85,16 +85,19 @@ class LocalCache:
     def find_key(self, key: str) -> StoredResult | None:
         """Returns the stored result of a key, as `find` does."""
         store, check = self._context.store, self._context.cancel.check
-        try:
-            result = results.find(store, key)
-            if result is None or not self._has_same_git(result):
+        while True:
+            identity = results.read_identity(store, key)
+            try:
+                result = results.find(store, key)
+                if result is None or not self._has_same_git(result):
+                    return None
+            except EnvtoolError:
                 return None
-        except EnvtoolError:
-            return None
-        if results.verify(result, check):
-            return result
-        results.remove_result(store, result.key)
-        return None
+            if results.verify(result, check):
+                return result
+            if results.read_identity(store, key) == identity:  # else another process has replaced or removed it
+                results.remove_result(store, result.key)
+                return None
 
     def _has_same_git(self, result: StoredResult) -> bool:
         """Returns whether git's directories are as they were when the task opened files in them; True if it opened

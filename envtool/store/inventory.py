@@ -176,7 +176,9 @@ def _idmap_inventory(
     by_key = {key: _read_sheet(store, key) for key in list_names(store, "layers")}
     sheets = {key: sheet for key, sheet in by_key.items() if sheet is not None}
     halves = [
-        StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in by_key.keys() - sheets.keys()
+        StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids)
+        for key in by_key.keys() - sheets.keys()
+        if os.path.lexists(store.path("layers", key))  # another process may have removed it meanwhile
     ]
     plans = tuple(read_uses(store))
     inside = bind_idmap(inside, store)

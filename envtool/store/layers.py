@@ -64,15 +64,11 @@ def find(store: Store, key: str) -> Layer | None:
 
 
 def _identity(directory: str) -> tuple[int, int] | None:
-    """What tells this directory from one that stands in its place later; None where there is none. A file system may
-    give the inode of a removed directory to the next one; the time of its last change, a rename among them, differs."""
-    try:
-        info = os.lstat(directory)  # one system call for a layer that is not there: a plan asks for thousands
-    except FileNotFoundError:
-        return None
+    """As store_files.read_identity. Raises StoreError."""
+    try:  # one system call for a layer that is not there: a plan asks for thousands
+        return store_files.read_identity(directory)
     except OSError as error:
         raise damaged_layer_error(os.path.basename(directory), f"{error.strerror}: {error.filename}") from error
-    return info.st_ino, info.st_ctime_ns
 
 
 def _read(store: Store, key: str) -> Layer:

@@ -6,6 +6,7 @@ none that was unused for MAX_UNUSED_AGE: both limits are enforced when a result 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -184,7 +185,11 @@ def _move_result(directory: str, target: str, old: str) -> None:
     except OSError:  # an older result is there, or a damaged one
         with contextlib.suppress(FileNotFoundError):
             os.rename(target, old)
-        os.rename(directory, target)
+        try:
+            os.rename(directory, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process stored the same result just now
+                raise
 
 
 # ---- bounds --------------------------------------------------------------------------------------------------------
@@ -201,10 +206,14 @@ def _add_to_owner(store: Store, owner: str, key: str) -> None:
 
 def _touch(path: str) -> None:
     """Makes an empty file, or sets the time of an existing one to now."""
-    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        remove_tree(path)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
-    os.utime(path)
+    with contextlib.suppress(FileNotFoundError):  # another process may remove it at any moment
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            remove_tree(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _trim_owner(store: Store, owner: str) -> None:

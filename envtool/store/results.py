@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from envtool import keys
-from envtool.fs import hashing
+from envtool.fs import hashing, store_files
 from envtool.lazy_dataclass import dataclass, field
 from envtool.model import Json
 from envtool.store import json_documents
@@ -98,8 +98,25 @@ class StoredResult:
 
 
 def find(store: Store, key: str) -> StoredResult | None:
-    """Returns the result of a key; None when there is none, or it is damaged."""
-    return read(key, store.path("results", key))
+    """Returns the result of a key; None when there is none, or it is damaged. Nobody holds a lock on a result: one that
+    another process replaces meanwhile is read again."""
+    directory = store.path("results", key)
+    identity = read_identity(store, key)
+    while identity is not None:
+        if (result := read(key, directory)) is not None:
+            return result
+        found, identity = identity, read_identity(store, key)
+        if identity == found:
+            break
+    return None
+
+
+def read_identity(store: Store, key: str) -> tuple[int, int] | None:
+    """Returns what tells the result of a key from one that replaces it; None where there is none, or cannot be."""
+    try:
+        return store_files.read_identity(store.path("results", key))
+    except OSError:
+        return None
 
 
 def read(key: str, directory: str) -> StoredResult | None:

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import shutil
 import time
@@ -41,6 +42,25 @@ def test_a_run_that_is_under_way_stays(tmp_path):
     assert not other.exists()
     rundir.close_run(str(tmp_path), under_way)
     assert not os.path.exists(under_way)
+
+
+def test_a_run_that_another_one_removes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    """Eleven begin in one second, and the newest that ends takes away those that sort before it."""
+    lock, removed = fcntl.flock, []
+
+    def too_late(descriptor, operation):
+        if operation == fcntl.LOCK_SH and not removed:
+            removed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.rmdir(removed[0])
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(rundir.fcntl, "flock", too_late)
+    run, note = rundir.open_run(str(tmp_path))
+    assert (removed, note) == ([run], "")
+    with rundir.create_file(rundir.log_path(run, "unit", "test")) as file:
+        file.write(b"x")
+    assert os.path.isfile(f"{run}/unit.test.log")
+    rundir.close_run(str(tmp_path), run)
 
 
 def test_names_of_envs_are_file_names(tmp_path):

@@ -413,6 +413,20 @@ def test_a_use_in_a_plan_that_is_told(store):
     assert len([*inventory.read_uses(store)]) == 1
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_layer_that_is_removed_meanwhile_is_no_half_one(store, monkeypatch, removed):
+    directory = store.path("layers", "ab" * 32)
+    os.mkdir(directory)
+
+    def reading(*_):
+        if removed:
+            os.rmdir(directory)
+
+    monkeypatch.setattr(inventory, "_read_sheet", reading)
+    halves = inventory.take_inventory(store, lambda function, *words, **_: function(*words)).halves
+    assert [item.name for item in halves] == ([] if removed else ["ab" * 32])
+
+
 def test_a_cache_goes_unless_it_is_in_use(store):
     with caches.lock_cache(store, "pip", "locked") as (path, fresh):
         assert fresh

@@ -98,5 +98,5 @@ def _current_users(store: Store) -> Iterator[str]:
                 if name != collect.LOCK and (user := locks.find_holder(os.path.join(directory, name))):
                     yield "it takes away what a stopped run left" if name.endswith(REMOVAL_SUFFIX) else user
     for name in list_names(store, store.path("up")):
-        if locks.find_holder(store.path("up", name, "lock")):
+        if locks.find_holder(store.path("up", name, "lock"), locks.SHARED):
             yield "services run; `envtool down --all` stops them"

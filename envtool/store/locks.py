@@ -134,14 +134,15 @@ def try_lock(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def find_holder(path: str) -> str:
-    """Returns the holder of the lock of a file or directory, as OnWait gets it; empty where nobody holds it."""
+def find_holder(path: str, operation: int = fcntl.LOCK_EX) -> str:
+    """Returns the holder of the lock of a file or directory, as OnWait gets it; empty where nobody holds it. With
+    SHARED only a holder of an exclusive lock counts: of several processes that look at once none is taken for one."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # gone, or not a file of the store
         return ""
     try:
-        return "" if try_lock(descriptor) else _describe_holder(descriptor)
+        return "" if try_lock(descriptor, operation) else _describe_holder(descriptor)
     finally:
         os.close(descriptor)
 

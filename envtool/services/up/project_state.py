@@ -63,7 +63,7 @@ class ProjectState:
 
     def is_running(self) -> bool:
         """Returns whether a manager runs the services: whether the lock is held."""
-        return bool(locks.find_holder(self.join(LOCK)))
+        return bool(locks.find_holder(self.join(LOCK), locks.SHARED))
 
     def read_record(self) -> StateRecord | None:
         """Returns the record; None if there is none, or none that can be read."""

@@ -13,6 +13,7 @@ import pytest
 from envtool.errors import StoreError
 from envtool.services.up import control_client
 from envtool.services.up.project_state import LOCK, RECORD, ProjectState, StateRecord, claimed, list_states, project_key
+from envtool.store import locks
 
 
 @pytest.fixture
@@ -38,6 +39,24 @@ def test_one_holds_it(state):
     second.remove()
     assert not os.path.exists(state.path)
     assert state.forget()
+
+
+def test_two_that_look_at_once_do_not_take_each_other_for_the_holder(state, monkeypatch):
+    state.claim().release()
+    looks, lock = [], locks.try_lock
+
+    def looking(*words):
+        taken = lock(*words)
+        monkeypatch.setattr(locks, "try_lock", lock)
+        looks.append(state.is_running())  # the other process looks while this one has the lock
+        return taken
+
+    monkeypatch.setattr(locks, "try_lock", looking)
+    looks.append(state.is_running())
+    assert looks == [False, False]
+    claim = state.claim()
+    assert state.is_running()
+    claim.release()
 
 
 def test_down_does_not_wait_for_the_next_up(state):

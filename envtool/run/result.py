@@ -6,7 +6,6 @@ from envtool.errors import EnvtoolError, SpecError
 from envtool.events import Outcome, TaskAttempt
 from envtool.lazy_dataclass import dataclass
 from envtool.model import ReadFiles
-from envtool.report.source_excerpt import explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,5 +37,7 @@ class Result:
 def result_message(error: EnvtoolError) -> str:
     """Returns an error as the message of a result."""
     if isinstance(error, SpecError):
+        from envtool.report.source_excerpt import explain  # a run without errors needs none
+
         return "\n".join(explain(problem) for problem in error.problems)
     return f"{error.message}\n  {error.hint}" if error.hint else error.message

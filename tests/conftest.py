@@ -12,6 +12,7 @@ PROGRAMS = {"git", "ldd", "openssl", "ssh-keygen", "strace", "unshare", "mount",
 
 pytest.register_assert_rewrite("tests.places", "tests.registries")
 
+from envtool import errors  # noqa: E402
 from envtool.fs import beneath  # noqa: E402
 from tests import places  # noqa: E402
 from tests.depth import (  # noqa: E402
@@ -50,8 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """A command is one process, and holds one project for its life; tests that call our functions are many in one."""
+    """A command is one process, holds one project for its life, and warns of a plugin once; tests that call our
+    functions are many in one."""
     beneath.release_projects()
+    errors.forget_faults()
 
 
 @pytest.hookimpl(trylast=True)

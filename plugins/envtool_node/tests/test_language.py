@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from envtool_node import language
 from envtool_node.language import NodeLanguage, detect
 from envtool_node.package_json import WrongManifestError, further_inputs, parse
 
@@ -203,6 +204,50 @@ def test_detection(files, task, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     (found,) = detect(testing.MemoryProject(files))
     assert found.env["base"] == {"debian": "bookworm"}, "this machine has no Node.js"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "here", "is_taken"),
+    [
+        (">=22", "20.20.2", True),
+        ("^18 || ^20", "22.1.0", True),
+        (">=18", "20.20.2", False),
+        ("20.x", "20.20.2", False),
+        (">=22", "", False),  # this machine's Node.js does not say which one it is
+        ("lts", "20.20.2", False),  # no range: reported where the version counts
+        (22, "20.20.2", False),
+    ],
+)
+def test_a_node_that_the_project_excludes_is_not_that_of_the_env(wanted, here, is_taken, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}")
+    monkeypatch.setattr(language, "_host_version", lambda: here)
+    (found,) = detect(
+        testing.MemoryProject({"package.json": manifest(scripts={"test": "x"}, engines={"node": wanted})})
+    )
+    assert found.env.get("toolchain") == (["node"] if is_taken else None)
+    assert (f"engines.node wants {wanted}" in found.reason) == is_taken
+
+
+def test_debians_node_that_the_project_excludes(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
+    for wanted, taken in ((">=20", ["node"]), (">=18.2", None)):
+        files = {"package.json": manifest(scripts={"test": "x"}, engines={"node": wanted})}
+        (found,) = detect(testing.MemoryProject(files))
+        assert found.env["base"] == {"debian": "bookworm"}
+        assert found.env.get("toolchain") == taken
+
+
+@pytest.mark.parametrize(("printed", "version"), [("v20.1.2", "20.1.2"), ("v23.0.0-nightly", ""), ("", ""), ("20", "")])
+def test_which_node_this_machine_has(printed, version, tmp_path, monkeypatch):
+    program = tmp_path / "node"
+    program.write_text(f'#!/bin/sh\n[ -z "$NODE_OPTIONS" ] && [ $(pwd) = / ] && echo {printed}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(language, "HOST_PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("NODE_OPTIONS", "--require /project/evil.js")
+    assert language._host_version() == version
+    program.unlink()
+    monkeypatch.setattr(language, "HOST_PATH", str(tmp_path))
+    assert language._host_version() == ""
 
 
 @pytest.mark.parametrize(

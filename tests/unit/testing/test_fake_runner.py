@@ -36,7 +36,9 @@ def go(runner, what=None, **more):
 
 def test_both_runners_have_what_a_runner_has():
     names = {name for name in vars(Runner) if not name.startswith("_")}
-    assert names == {"single_id", "run", "start", "pod", "as_root", "remove", "give_to_root", "expect", "close"}
+    assert names == {
+        "single_id", "run", "start", "pod", "confirm_task", "as_root", "remove", "give_to_root", "expect", "close",
+    }  # fmt: skip
     for kind in (LocalRunner, testing.FakeRunner):
         assert all(hasattr(kind(), name) for name in names)
 

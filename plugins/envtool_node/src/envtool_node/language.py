@@ -230,6 +230,8 @@ def detect(project: api.Project) -> list[api.Detection]:
         ]
     host_has_node = which("node", path=HOST_PATH) and which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if host_has_node else {"base": {"debian": "bookworm"}}), "language": "node"}
+    if wanted := _excluding_range(project, f"{RELEASES['bookworm']}.99.0" if not host_has_node else ""):
+        env["toolchain"] = ["node"]
     script = manifest.scripts.get("test", "")
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
@@ -246,7 +248,39 @@ def detect(project: api.Project) -> list[api.Detection]:
         task, reason = "node --test {{ args }}", "package.json"
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
+    reason += f"; its engines.node wants {wanted}: a toolchain" if wanted else ""
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}}, programs=programs)]
+
+
+def _excluding_range(project: api.Project, version: str) -> str:
+    """Returns the range of `engines.node` in package.json if it excludes a version of Node.js ("": that of this
+    machine), else ""."""
+    from envtool_node.version_files import wanted_nodes
+    from envtool_node.version_ranges import satisfies
+
+    try:
+        wanted = next((each.allows for each in wanted_nodes(project) if each.allows), "")
+    except (api.SpecError, api.UsageError):  # it is reported where the version counts
+        return ""
+    version = version or (_host_version() if wanted else "")
+    return wanted if wanted and version and not satisfies(version, wanted) else ""
+
+
+def _host_version() -> str:
+    """Returns the version of this machine's Node.js, as in "22.1.0"; "" where it does not say. It gets neither this
+    process's variables, which can name modules to load, nor the project's directory."""
+    import re
+    import subprocess
+
+    words, environ = ("node", "--version"), {"PATH": HOST_PATH}
+    try:
+        ran = subprocess.run(
+            words, cwd="/", env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.fullmatch(r"v(\d{1,9}\.\d{1,9}\.\d{1,9})\s*", ran.stdout.decode(errors="replace"), re.ASCII)
+    return match[1] if match else ""
 
 
 def _script_test(project: api.Project, manifest: PackageJson, *, browsers: bool) -> tuple[str, str]:

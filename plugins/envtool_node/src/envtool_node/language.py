@@ -152,8 +152,8 @@ def _manager_layer(
 
 
 def find_lockfile(project: api.Project, directory: str, manifest: PackageJson) -> str:
-    """Returns the name of npm's lock file that counts, or "". Where `packageManager` names pnpm or Yarn, and the project
-    has the lock file of that manager, package-lock.json does not count: npm wrote it once, and nobody updates it."""
+    """Returns the name of npm's lock file that counts, or "". package-lock.json does not count where `packageManager`
+    names pnpm or Yarn, and the project has the lock file of that manager: npm wrote it once, and nobody updates it."""
     name = next((name for name in NAMES if project.read(join(directory, name)) is not None), "")
     others = MANAGERS.get(manifest.manager, "") if name == "package-lock.json" else ""
     return "" if others and project.read(join(directory, others)) is not None else name

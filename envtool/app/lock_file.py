@@ -57,7 +57,7 @@ def lock(
         open_for_building(
             unchecked, emit, cancel, parts=False
         ) as project,  # sublayers depend on pins, which may change
-        ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
+        ThreadPoolExecutor(request.jobs or len(os.sched_getaffinity(0)), thread_name_prefix="env") as pool,
     ):
         old, graph = project.context.lock, project.graph
         context = with_upgrades(project.context, graph, upgrade) if upgrade else project.context

@@ -58,12 +58,13 @@ def open_project(
     parts: bool = True,
     needed: bool = False,
     only: str = "",
+    registry: plugins.PluginRegistry | None = None,
 ) -> OpenProject:
     """Open a project. With `parts` the graph has the sublayers of bases that are known already, with `needed` also the
-    envs of the tasks that the selected ones need. `only` is as in `read_spec.read`. Without `emit` the verb
-    builds nothing, so the project's files are listed only once. Raises SpecError (also for a lock that has to fit the
-    spec and does not), UsageError, StoreError."""
-    spec, files, kinds = read(request, cancel, needed=needed, only=only)
+    envs of the tasks that the selected ones need. `only` and `registry` are as in `read_spec.read`. Without `emit` the
+    verb builds nothing, so the project's files are listed only once. Raises SpecError (also for a lock that has to fit
+    the spec and does not), UsageError, StoreError."""
+    spec, files, kinds = read(request, cancel, needed=needed, only=only, registry=registry)
     graph = build_graph(spec, kinds)
     opened_store = store.open_store(idmap=userns.describe_ids())
     temp_dirs.sweep(opened_store, remove=userns.remove_as_root)
@@ -102,13 +103,20 @@ def open_project(
 
 @contextmanager
 def open_for_building(
-    request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True, needed: bool = False, only: str = ""
+    request: CommandRequest,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    parts: bool = True,
+    needed: bool = False,
+    only: str = "",
+    registry: plugins.PluginRegistry | None = None,
 ) -> Iterator[OpenProject]:
     """Open a project for a verb that builds layers. At the end it waits for the pushes to the team cache, and ends the
     watches of this machine and what runs containers. Raises as open_project."""
     from envtool.run import machine_watches  # verbs that only look need none
 
-    project = open_project(request, emit, cancel, parts=parts, needed=needed, only=only)
+    project = open_project(request, emit, cancel, parts=parts, needed=needed, only=only, registry=registry)
     try:
         yield project
     finally:

@@ -31,16 +31,22 @@ if TYPE_CHECKING:
 
 
 def read(
-    request: CommandRequest, cancel: Cancel | None = None, *, needed: bool = False, only: str = ""
+    request: CommandRequest,
+    cancel: Cancel | None = None,
+    *,
+    needed: bool = False,
+    only: str = "",
+    registry: plugins.PluginRegistry | None = None,
 ) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
     """The spec with the selected envs (and with `needed` those of the tasks that theirs need), the project's files, and
     the plugins' kinds. `only` is the env, or `service:NAME`, that a verb is about: like `-e`, it leaves out the envs in
-    whose files of the project a plugin finds errors. Raises SpecError, UsageError."""
+    whose files of the project a plugin finds errors. `registry` is what the plugins offer; None: they are asked. Raises
+    SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.exclude_checkout(root)
     files = ProjectFiles(root, HostAccess(root, resolve_permissions(request, root)), cancel.reader if cancel else -1)
-    kinds = plugins.used()
+    kinds = registry or plugins.used()
     known = ValidDocuments(fast_exec.store_directory(), path)
     spec, kinds = load_with_plugins(
         files, os.path.basename(path), root=root, registry=kinds, args=request.args, known=known,
@@ -115,9 +121,10 @@ def listeners() -> tuple[Callable[[Event], None], ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOffers:
-    """What plugins offer to a run of tasks: hooks that receive its events, readers of output and formats of
+    """What plugins offer to a run of tasks: all of it, hooks that receive its events, readers of output and formats of
     reports."""
 
+    registry: plugins.PluginRegistry | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
     readers: tuple[Offer[OutputReader], ...] = ()
     formats: Mapping[str, Offer[ReportFormat]] = field(default_factory=dict)
@@ -128,6 +135,7 @@ def run_offers() -> RunOffers:
     """What plugins offer to a run of tasks."""
     registry = plugins.used()
     return RunOffers(
+        registry=registry,
         listeners=registry.hooks("envtool_event"),
         readers=plugins.output_readers(registry),
         formats=plugins.report_formats(registry),

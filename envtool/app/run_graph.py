@@ -23,6 +23,12 @@ _HOW = {"timeout": "timed out", "error": "could not run", "skipped": "did not ru
 PASSED = ("passed", "cached", "flaky")
 
 
+def _default_jobs() -> int:
+    """Returns how many tasks run at once: one more than the processors that this process may use, since a task waits
+    while the kernel makes or removes its container (docs/decisions/0193)."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 class GraphRun:
     """One run of a graph; `run` may be called once."""
 
@@ -31,7 +37,7 @@ class GraphRun:
     ) -> None:
         self._graph, self._context, self._run_task = graph, context, run_task
         self._fail_fast = fail_fast
-        self._pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="env")
+        self._pool = ThreadPoolExecutor(jobs or _default_jobs(), thread_name_prefix="env")
         self._stop = threading.Event()
         self._results: dict[TaskId, Result] = {}
         self._waits = {task_id: {*node.task.needs} for task_id, node in graph.nodes.items()}

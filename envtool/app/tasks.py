@@ -38,23 +38,31 @@ from envtool.store import layers
 from envtool.store.disk_errors import to_envtool_error
 
 if TYPE_CHECKING:
+    from envtool.plugins import PluginRegistry
     from envtool.run.audit import Audit
     from envtool.run.early_note import EarlyNote
     from envtool.run.outputs_of_run import OutputsOfRun
 
 
-def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+def run(
+    request: CommandRequest, task: str, emit: Emit, cancel: Cancel, registry: PluginRegistry | None = None
+) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, in parallel, after the tasks that it needs; one result per task,
-    needed ones first, otherwise in the order of the spec. Raises SpecError, UsageError, StoreError, NotCachedError."""
-    return _run(request, task, emit, cancel)
+    needed ones first, otherwise in the order of the spec. `registry` is what the plugins offer; None: they are asked.
+    Raises SpecError, UsageError, StoreError, NotCachedError."""
+    return _run(request, task, emit, cancel, registry)
 
 
-def run_pipeline(request: CommandRequest, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+def run_pipeline(
+    request: CommandRequest, emit: Emit, cancel: Cancel, registry: PluginRegistry | None = None
+) -> tuple[Result, ...]:
     """Run all tasks of the spec's `pipeline:` in every selected env that has them. Returns and raises as `run`."""
-    return _run(request, "", emit, cancel)
+    return _run(request, "", emit, cancel, registry)
 
 
-def _run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+def _run(
+    request: CommandRequest, task: str, emit: Emit, cancel: Cancel, registry: PluginRegistry | None
+) -> tuple[Result, ...]:
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
     if request.learn_network:
@@ -66,7 +74,7 @@ def _run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tupl
         grace.on_event(event)
         emit(event)
 
-    with open_for_building(request, on_event, cancel, needed=True) as project:
+    with open_for_building(request, on_event, cancel, needed=True, registry=registry) as project:
         return _run_in_envs(request, project, task, cancel, grace, started)
 
 
@@ -238,7 +246,13 @@ def _write_fast_plan(
         return
     with suppress(EnvtoolError, OSError):  # the plan only makes the next run faster
         fast_plan.write_test_plan(
-            traces, project.spec, project.files, project.context, selected=request.envs, began=started
+            traces,
+            project.spec,
+            project.files,
+            project.context,
+            plugins=project.kinds,
+            selected=request.envs,
+            began=started,
         )
 
 

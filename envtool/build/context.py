@@ -72,7 +72,7 @@ class Cancel:
 
 
 def _build_slots() -> threading.Semaphore:
-    return threading.Semaphore(os.cpu_count() or 1)
+    return threading.Semaphore(len(os.sched_getaffinity(0)))
 
 
 class RunScoped:

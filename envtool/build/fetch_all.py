@@ -127,7 +127,7 @@ def _resolve_all(graph: Graph, stacks: Scheduler, context: Context, jobs: int) -
         resolved = known[node.id] if node.id in known else _resolve_one(node, below, context)
         return _Gathered(layer=UnstoredLayer(resolved=resolved, diff_id="", where="absent"), below=below)
 
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="resolve") as pool:
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="resolve") as pool:
         for node in graph.nodes.values():
             futures[node.id] = pool.submit(gather, node)
         try:

@@ -279,7 +279,7 @@ class Scheduler:
             new = [node_id for node_id in ids if node_id not in self._futures]
         if new:
             # more threads than processors: each fetches first, and fetches wait; `Context.turns` limits the builds
-            width = min(len(new), max(PART_THREADS, os.cpu_count() or 1))
+            width = min(len(new), max(PART_THREADS, len(os.sched_getaffinity(0))))
             with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 

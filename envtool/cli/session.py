@@ -164,7 +164,9 @@ def _run_and_report(
     try:
         answer, interrupted, abandoned = run_interruptibly(
             lambda emit, cancel: (
-                tasks.run(request, task, emit, cancel) if task else tasks.run_pipeline(request, emit, cancel)
+                tasks.run(request, task, emit, cancel, offers.registry)
+                if task
+                else tasks.run_pipeline(request, emit, cancel, offers.registry)
             ),
             subscribers,
             display,

@@ -96,7 +96,7 @@ def caches(ctx: click.Context, /, names: tuple[str, ...], remove: bool) -> None:
 
 @command.command("verify", cls=Verb, examples=VERIFY_EXAMPLES)
 @click.option("--repair", is_flag=True, help="Remove damaged items, which are built or fetched again; restore modes.")
-@click.option("-j", "--jobs", metavar="N", type=Count(), help="Check N items at once (default: processors).")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Check N items at once (default: CPUs).")
 @click.pass_context
 def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     """Check every item of the store, and name the damaged ones. Exit status 1 if one of them is not repaired.

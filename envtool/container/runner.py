@@ -194,12 +194,12 @@ class Runner(Protocol):
         """Starts a pod, and returns at once; the arguments are those of `pod.Pod`."""
         ...
 
-    def confirm_task(self, newest: int | None, trees: tuple[str, ...]) -> int:
+    def confirm_task(self, newest: Callable[[], int | None], trees: tuple[str, ...]) -> int:
         """Decides whether a container that began before the run asked for it (early_container.py) may stand for that of
         its only task, which has no services: it began after the newest change of the project and of this machine's
-        files, in nanoseconds since the epoch (None: that is not known), and what it opens in `trees`, directories of
-        this machine, has been watched. Ends it if not. Returns when it began; 0: there is none. Without this call the
-        run does not take it over."""
+        files, which `newest` returns in nanoseconds since the epoch (None: that is not known), and what it opens in
+        `trees`, directories of this machine, has been watched. Ends it if not. Returns when it began; 0: there is none.
+        Without this call the run does not take it over."""
         ...
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
@@ -320,10 +320,10 @@ class LocalRunner:
         early = None if options else early_run.take_pod(user=user)
         return early or Pod(user=user, spare=spare, **options)
 
-    def confirm_task(self, newest: int | None, trees: tuple[str, ...]) -> int:
+    def confirm_task(self, newest: Callable[[], int | None], trees: tuple[str, ...]) -> int:
         """See Runner."""
         early = find_early_task()
-        return early.confirm(newest, trees) if early is not None else 0
+        return early.confirm(newest(), trees) if early is not None else 0
 
     def as_root(self, function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
         """See Runner."""

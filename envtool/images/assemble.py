@@ -61,7 +61,7 @@ def assemble_local(
             else image_blobs.uncompressed_blob(content)
         )
 
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="layer") as pool:
         return assemble_image(image, [*pool.map(pack, range(len(image.contents)), image.contents)])
 
 

@@ -90,7 +90,7 @@ def check_store(store: Store, *, jobs: int = 0, progress: Progress | None = None
                 progress(job.size)
         return damage
 
-    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="check")
+    pool = ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="check")
     try:
         damaged_items = [damage for damage in pool.map(check_job, queue) if damage is not None]
     finally:

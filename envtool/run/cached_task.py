@@ -345,11 +345,19 @@ class Recording:
                 newest = snapshot_diff.newest_change(snapshot, self._directories)
             began = pod.confirm(newest, frozenset([*members, early_start.TASK_MEMBER]))
         else:
-            if reach is not None and snapshot is not None:
-                newest = max(snapshot_diff.newest_change(snapshot, self._directories), reach.newest_of_machine())
-            began = self._task.call.context.runner.confirm_task(newest, reach.trees if reach is not None else ())
+            began = self._task.call.context.runner.confirm_task(
+                self._newest_change, reach.trees if reach is not None else ()
+            )
         if began and reach is not None:
             reach.set_began(began)
+
+    def _newest_change(self) -> int | None:
+        """Returns a time, in nanoseconds since the epoch, after which nothing of the project and of this machine has
+        changed that counts; None if that is not known."""
+        if self.reach is None or self._task.snapshot is None:
+            return None
+        of_project = snapshot_diff.newest_change(self._task.snapshot, self._directories)
+        return max(of_project, self.reach.newest_of_machine())
 
     def describe_commit(self, result: TaskResult) -> str:
         """Returns the commit that the task ran at: see provenance.describe_commit. Raises as that."""

@@ -20,7 +20,7 @@ from envtool.errors import has_faults
 from envtool.fs import store_files
 from envtool.fs.beneath import project_identity, real_path
 from envtool.model import Env, Spec
-from envtool.plugins import code_paths, discover
+from envtool.plugins import PluginRegistry, code_paths
 from envtool.project import host_access, rundir, snapshot, source_files
 from envtool.project.source_files import ProjectFiles
 from envtool.run import (
@@ -129,6 +129,7 @@ def write_test_plan(
     files: ProjectFiles,
     context: Context,
     *,
+    plugins: PluginRegistry,
     selected: tuple[str, ...],
     began: int,
 ) -> None:
@@ -145,7 +146,7 @@ def write_test_plan(
     layers_of_run = (made.layer for trace in traces for stack in trace.stacks for made in stack.layers)
     if any(layer is None for layer in layers_of_run):  # removed from the store
         return
-    signatures = _watched_signatures(traces, spec, files, context)
+    signatures = _watched_signatures(traces, spec, files, context, plugins)
     if signatures is None:
         return
     watched, states = signatures
@@ -185,7 +186,7 @@ def write_test_plan(
 
 
 def _watched_signatures(
-    traces: Sequence[CachedResult], spec: Spec, files: ProjectFiles, context: Context
+    traces: Sequence[CachedResult], spec: Spec, files: ProjectFiles, context: Context, plugins: PluginRegistry
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]] | None:
     """Returns all that decided the results: stat signatures by path, and ctimes (ns) by path for the files where the
     ctime is enough. Returns None if git's directories are not what a result depends on."""
@@ -204,7 +205,7 @@ def _watched_signatures(
     states = host_inputs.results_host_state(
         ((trace.stacks, trace.stored.key, trace.states) for trace in traces), context
     )
-    for path in code_paths(discover()):
+    for path in code_paths(plugins):
         if os.path.islink(path):
             watched.setdefault(path, fast_exec.stat_signature(path))
         else:  # every change moves its ctime, and that is checked faster

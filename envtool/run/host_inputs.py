@@ -73,6 +73,8 @@ class HostInputs:
         """`beside` are the stacks of services, `states` the keys of their prepared state. What `look` has is not read
         again. Raises EnvtoolError if git fails."""
         self._machine = merge_host_files([each.layers for each in (stack, *beside)])
+        if self._machine is not None:
+            host_state.index_ahead(self._machine.states, self._machine.trees)
         self._states = states
         self.look = look
         if look is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import struct
 
@@ -18,7 +19,7 @@ _RUNTIME, _NEAR = 4, 5  # components of a path
 def pack(states: Mapping[str, int]) -> tuple[bytes, bytes]:
     """Returns paths, each ended by a zero byte, and their ctimes (ns) as 64-bit integers: the arguments of
     `is_unchanged`."""
-    names = b"".join(os.fsencode(path) + b"\0" for path in states)
+    names = os.fsencode("".join([f"{path}\0" for path in states]))
     return names, struct.pack(f"{len(states)}q", *states.values())
 
 
@@ -137,15 +138,25 @@ class _StateIndex:
 
 
 _last_index: list[_StateIndex] = []  # of the machine: all tasks of a run see one
+_index_lock = _thread.allocate_lock()
 
 
 def _index_of(states: Mapping[str, int], trees: Iterable[str]) -> _StateIndex:
     """Returns the index of states, which is made once for one mapping: that takes 20 ms for 20,000 files."""
-    last = _last_index[-1] if _last_index else None
-    if last is None or last.states is not states:
-        last = _StateIndex(states, trees)
-        _last_index[:] = [last]
-    return last
+    with _index_lock:
+        last = _last_index[-1] if _last_index else None
+        if last is None or last.states is not states:
+            last = _StateIndex(states, trees)
+            _last_index[:] = [last]
+        return last
+
+
+def index_ahead(states: Mapping[str, int], trees: Iterable[str]) -> None:
+    """Begins to make the index of states in a thread: the tasks that it is for still run."""
+    if not _last_index or _last_index[-1].states is not states:
+        from threading import Thread
+
+        Thread(target=lambda: _index_of(states, trees).packed(), name="index", daemon=True).start()
 
 
 def _runtime(path: str) -> str:

@@ -70,7 +70,7 @@ def layer_sizes(store: Store, keys: Iterable[str], inside: RunAsRoot, *, workers
     def measure(key: str) -> int:
         return _measure_layer(store, key, inside)
 
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="usage") as pool:
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="usage") as pool:
         return sizes | dict(zip(unmeasured, pool.map(measure, unmeasured), strict=True))
 
 

@@ -156,7 +156,7 @@ class FakeRunner:
         self.pods.append(pod)
         return pod
 
-    def confirm_task(self, newest: int | None, trees: tuple[str, ...]) -> int:
+    def confirm_task(self, newest: Callable[[], int | None], trees: tuple[str, ...]) -> int:
         """See Runner: nothing began early."""
         return 0
 

@@ -29,7 +29,7 @@ def verify_all(
     """Returns each target's result, in order; with `fail_fast` only up to the first that is not "same"."""
     tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
     host_access.check_passed(tasks, context.allowed, os.environ)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or len(os.sched_getaffinity(0))
     stop = threading.Event()
     with temp_directory(context.store, remove=context.runner.remove) as top:
         verification = VerifyContext(

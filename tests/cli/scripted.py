@@ -514,7 +514,7 @@ def _log(name, text):
     return path
 
 
-def run(request, task, emit, cancel):
+def run(request, task, emit, cancel, registry=None):
     requests.append((request, task))
     return globals()["_run_" + scenario().replace("-", "_")](request, task, emit, cancel)
 

@@ -18,6 +18,7 @@ from envtool.build.stack import opened_files_question
 from envtool.cli import fastpath
 from envtool.fs import store_files
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
+from envtool.plugins import discover
 from envtool.project import snapshot
 from envtool.project.host_access import HostPermissions
 from envtool.run import fast_plan, fast_test
@@ -69,7 +70,9 @@ def run(tmp_path, store, monkeypatch):
         project = replace(spec, envs=(replace(env, layers=(layer,)),))
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "stored")} | changes
         began = time.time_ns() if began is None else began
-        fast_plan.write_test_plan([CachedResult(**merged)], project, files, setting, selected=selected, began=began)
+        fast_plan.write_test_plan(
+            [CachedResult(**merged)], project, files, setting, plugins=discover(), selected=selected, began=began
+        )
         return fast_test.read_plan(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store

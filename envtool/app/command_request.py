@@ -17,7 +17,7 @@ SPEC = discovery.SPEC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRequest:
-    """The values of one command line. `jobs` 0: the default (run_graph.py). `file` empty: the nearest envtool.yaml upward."""
+    """The values of one command line. `jobs` 0: as run_graph.py says. `file` empty: the nearest envtool.yaml upward."""
 
     directory: str = "."
     file: str = ""

@@ -142,11 +142,11 @@ def test_paths_are_those_of_the_directory_of_the_spec(envtool, project):
     (project / "ci").mkdir()
     (project / "compose.yaml").rename(project / "ci" / "compose.yaml")
     (project / "ci" / "Dockerfile").write_text("FROM alpine\n")
-    assert "dockerfile: {context: ci}" in envtool("import", "compose", "ci/compose.yaml").out
-    assert "dockerfile: {file: Dockerfile}" in envtool("-C", "ci", "import", "compose", "compose.yaml").out
+    assert "dockerfile:\n        context: ci\n" in envtool("import", "compose", "ci/compose.yaml").out
+    assert "dockerfile:\n        file: Dockerfile\n" in envtool("-C", "ci", "import", "compose", "compose.yaml").out
     below = envtool("import", "compose", "-o", "ci/envtool.yaml", "ci/compose.yaml")
     assert below.status == 0
-    assert "dockerfile: {file: Dockerfile}" in (project / "ci" / "envtool.yaml").read_text()
+    assert "dockerfile:\n        file: Dockerfile\n" in (project / "ci" / "envtool.yaml").read_text()
     assert envtool("import", "compose", "-o", "ci/new/envtool.yaml", "ci/compose.yaml").status == 2
 
 

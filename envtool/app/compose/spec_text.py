@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from envtool.model import Json
 
 WIDTH = 120
+LIST_WIDTH = 80  # where formatters break a list
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+-]*(?: [A-Za-z0-9_/.+-]+)*|[0-9]+(?:\.[0-9]+)?[smh]")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_SINGLE_QUOTED = re.compile(r"[ -\[\]-~]+")  # without a backslash
 _UNPRINTED = re.compile("[\x7f-\x9f\xad\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 # what a block of text would not keep, or show
 _NO_BLOCK = re.compile(
@@ -85,36 +87,37 @@ def _is_template(text: str) -> bool:
 
 
 def entry_lines(key: str, value: Json, indent: str) -> list[str]:
-    """Returns the lines of one entry: in one line if it fits, else one line for each member."""
-    name = scalar(key)
-    if isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value):
-        return [f"{indent}{name}: |-", *(f"{indent}  {line}" if line else "" for line in value.split("\n"))]
-    line = f"{indent}{name}: {flow(value)}"
-    is_split = isinstance(value, dict | list) and _has_lines(value)
-    if len(line) <= WIDTH and not (isinstance(value, dict) and (len(value) > 2 or key == "set")) and not is_split:
-        return [line]
-    lines = [f"{indent}{name}:"]
+    """Returns the lines of one entry. Mappings are blocks: Prettier wants spaces inside of braces, and yamllint none. A
+    list is one line if it fits and has no mappings, else a line for each member."""
+    return _lines(f"{indent}{scalar(key)}:", value, f"{indent}  ")
+
+
+def _lines(start: str, value: Json, indent: str) -> list[str]:
+    """Returns the lines of a value after what its first line begins with; `indent` is that of the further ones."""
     if isinstance(value, dict) and value:
-        for inner, member in value.items():
-            lines += entry_lines(inner, member, f"{indent}  ")
-        return lines
-    if isinstance(value, list) and value:
-        return [*lines, *(part for member in value for part in _member_lines(member, indent))]
-    return [line]
+        members = [line for key, member in value.items() for line in entry_lines(key, member, indent)]
+        return [f"{start} {members[0].lstrip()}", *members[1:]] if start.endswith("-") else [start, *members]
+    if isinstance(value, list) and value and not _fits(start, value):
+        return [start, *(line for member in value for line in _lines(f"{indent}-", member, f"{indent}  "))]
+    if isinstance(value, str) and _is_block(value):
+        return [f"{start} |-", *(f"{indent}{line}" if line else "" for line in value.split("\n"))]
+    return [f"{start} {flow(value)}"]
 
 
-def _has_lines(value: Json) -> bool:
-    """Returns whether a text of a value is several lines, which a block shows as they are."""
-    if isinstance(value, dict | list):
-        return any(map(_has_lines, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and "\n" in value and not _NO_BLOCK.search(value)
+def _fits(start: str, value: list[Json]) -> bool:
+    """Returns whether a list can stand in one line."""
+    return len(f"{start} {flow(value)}") <= LIST_WIDTH and not any(map(_needs_lines, value))
 
 
-def _member_lines(member: Json, indent: str) -> list[str]:
-    """Returns the lines of one member of a list."""
-    if not isinstance(member, str) or not _has_lines(member):
-        return [f"{indent}  - {flow(member)}"]
-    return [f"{indent}  - |-", *(f"{indent}    {line}" if line else "" for line in member.split("\n"))]
+def _needs_lines(value: Json) -> bool:
+    if isinstance(value, list):
+        return any(map(_needs_lines, value))
+    return bool(value) if isinstance(value, dict) else isinstance(value, str) and _is_block(value)
+
+
+def _is_block(text: str) -> bool:
+    """Returns whether a text is several lines, which a block shows as they are."""
+    return "\n" in text and not _NO_BLOCK.search(text)
 
 
 def flow(value: Json) -> str:
@@ -131,6 +134,8 @@ def scalar(value: bool | float | str | None) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
             return value
+        if value.count('"') >= max(1, value.count("'")) and _SINGLE_QUOTED.fullmatch(value):
+            return "'" + value.replace("'", "''") + "'"  # which formatters prefer to escapes
         text = json.dumps(value, ensure_ascii=False)
         return _UNPRINTED.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
     return json.dumps(value)

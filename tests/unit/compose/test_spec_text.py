@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envtool.app.compose.convert_service import ConvertedService
 from envtool.app.compose.notes import Note
-from envtool.app.compose.spec_text import escape_templates, scalar, write_spec
+from envtool.app.compose.spec_text import entry_lines, escape_templates, scalar, write_spec
 from envtool.model import Where
 from envtool.spec.node import Problems, make_source, parse, to_plain
 from envtool.spec.template import Renderer, is_template
@@ -61,6 +61,22 @@ def test_a_service_is_read_as_it_was(keys):
     assert [line for line in text.splitlines() if "two: 3" in line and not line.lstrip().startswith("#")] == []
 
 
+@given(VALUES)
+def test_formatters_and_linters_agree_on_it(value):
+    """Prettier wants spaces inside of braces, and yamllint wants none, and says how long a line of a list may be."""
+    lines = entry_lines("key", value, "")
+    assert yaml.safe_load("\n".join(lines)) == {"key": value}
+    in_flow = [each for each in yaml.parse("\n".join(lines)) if getattr(each, "flow_style", False)]
+    assert not [each for each in in_flow if isinstance(each, yaml.MappingStartEvent)]
+    assert not [each for each in in_flow if len(lines[each.start_mark.line]) > 80]
+
+
+def test_a_text_with_quotes_is_read_by_people():
+    assert scalar('cd "$0" && exec "$@"') == '\'cd "$0" && exec "$@"\''
+    assert scalar('it\'s "so"') == "'it''s \"so\"'"
+    assert scalar("it's 'so' \"!") == "\"it's 'so' \\\"!\""
+
+
 @given(TEXTS | SURPRISES)
 def test_no_text_becomes_a_template(text):
     written = escape_templates(text)
@@ -79,7 +95,8 @@ def test_it_is_read_by_people():
         "services:\n"
         "  db:\n"
         "    # compose.yaml:3: `volumes`: gone\n"
-        '    base: {image: "postgres:15"}\n'
+        "    base:\n"
+        '      image: "postgres:15"\n'
         "    set:\n"
         '      A: "1"\n'
         "      B: x y\n"
@@ -89,7 +106,8 @@ def test_it_is_read_by_people():
         "        b\n"
         "        c\n"
         "    replicas: 3\n"
-        "    ready: {within: 90s}\n"
+        "    ready:\n"
+        "      within: 90s\n"
         "\n"
         "  tool:\n"
         "    once: true\n"

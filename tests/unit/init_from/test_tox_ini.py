@@ -189,7 +189,7 @@ def test_a_project_without_a_package_is_not_installed(tmp_path):
 def test_the_python_that_the_project_wants(tmp_path):
     (tmp_path / "tox.ini").write_text(tox("commands = pytest"))
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.12"\n')
-    assert "{debian: trixie}" in take_over(CommandRequest(directory=str(tmp_path)), "tox.ini", str(tmp_path)).text
+    assert "debian: trixie\n" in take_over(CommandRequest(directory=str(tmp_path)), "tox.ini", str(tmp_path)).text
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.14"\n')
     with pytest.raises(SpecError) as caught:
         take_over(CommandRequest(directory=str(tmp_path)), "tox.ini", str(tmp_path))

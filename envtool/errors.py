@@ -206,7 +206,7 @@ class PluginError(MakeError):
         counts: it knows best."""
         if not self._located:
             self._located = True
-            self._set_message(f" of {subject} ({where.file}:{where.line})")
+            self._set_message(f" of {subject} ({where})")
 
     def _set_message(self, location: str) -> None:
         place = f" ({self.place})" if self.place else ""

@@ -98,7 +98,7 @@ def _disk_full_error(resolved: ResolvedNode, error: MakeError | OSError, full: S
 
 def _location(resolved: ResolvedNode) -> str:
     where = resolved.request.where
-    return f"{where.file}:{where.line}: {resolved.node.subject} `{resolved.request.name}`"
+    return f"{where}: {resolved.node.subject} `{resolved.request.name}`"
 
 
 def _build(
@@ -197,7 +197,7 @@ def _run_recipe(
     runner = context.runner
     runner.give_to_root(directory.upper)
     runner.give_to_root(directory.work)
-    where = f"{resolved.request.where.file}:{resolved.request.where.line}"
+    where = str(resolved.request.where)
     with extra_mounts.stage_mounts(recipe, context, event_id, where, bench.blobs) as staged:
         program = _program(recipe, resolved, parents, bench, directory.upper, directory.work, staged)
         counters = make_counters(recipe)
@@ -389,7 +389,7 @@ def _execute(
         return
     with tempfile.TemporaryFile() as log, Tee(log, context.emit, event_id, context.secrets().forms()) as tee:
         request = resolved.request
-        where = f"{request.where.file}:{request.where.line}"
+        where = str(request.where)
         limit_checks.check_limits(
             f"{resolved.node.subject} `{request.name}`", program.limits, context.emit, on_disk=True
         )

@@ -46,7 +46,7 @@ def fetch_layer_files(resolved: ResolvedNode, context: Context, event_id: str, s
                 raise
             download(_locate_files(resolved, _missing(resolved.fetches, context), site), context, event_id)
     except (FetchError, ResolveError) as error:
-        where = f"{request.where.file}:{request.where.line}: {resolved.node.subject} `{request.name}`"
+        where = f"{request.where}: {resolved.node.subject} `{request.name}`"
         text = f"{where}: {error.message}"
         if isinstance(error, FetchError):  # a new error: the failure is shared, and each node has its own place
             hint = _fetch_failure_hint(resolved, context, error)

@@ -220,8 +220,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
     question = pins_question(node, request)
     if context.offline and node.is_pinned:
         raise ResolveError(
-            f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not resolved yet, and"
-            " --offline uses no network",
+            f"{request.where}: {node.subject} `{request.name}` is not resolved yet, and --offline uses no network",
             code="offline",
             hint="`envtool lock && envtool fetch`, with a network, resolves and fetches everything",
         )
@@ -235,9 +234,7 @@ def resolve_pins(node: Node, answer: Resolution, context: Context, site: Recordi
         except (SpecError, PluginError):
             raise
         except EnvtoolError as error:
-            error.message = (
-                f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}`: {error.message}"
-            )
+            error.message = f"{request.where}: {node.subject} `{request.name}`: {error.message}"
             error.args = (error.message,)
             raise
         stored = answer_cache.put_pins(context.store, question, pins, node.kind.pins, seen=site.found)

@@ -43,7 +43,7 @@ def unpack_image_layer(
         result = unpack_layer.unpack_result(answer, context.store.root)
     except MakeError as error:
         request = resolved.request
-        where = f"{request.where.file}:{request.where.line}"
+        where = str(request.where)
         error.message = f"{where}: {resolved.node.subject} `{request.name}`, layer {diff_id[:19]}: {error.message}"
         error.args = (error.message,)
         raise

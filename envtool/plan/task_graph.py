@@ -72,7 +72,7 @@ def warn_of_unread_args(graph: TaskGraph) -> str:
     env, task = named[0].env, named[0].task
     return (
         f"the arguments after `--` have no effect: task `{task.name}` of env `{env.name}`"
-        f" ({task.where.file}:{task.where.line}) has no `{{{{ args }}}}` in its command"
+        f" ({task.where}) has no `{{{{ args }}}}` in its command"
     )
 
 

@@ -76,7 +76,7 @@ def test_a_crash_is_the_plugins(name):
     with pytest.raises(PluginError) as error:
         getattr(kind(**{name: crash}), name)(*ASKED[name])
     knows = REQUEST in ASKED[name] and name != "check"  # which is asked of layers of which no base is known
-    placed = " of layer `crashy` (envtool.yaml:3)" if knows else ""
+    placed = " of layer `crashy` (envtool.yaml:3:5)" if knows else ""
     line = crash.__code__.co_firstlineno + 1
     assert error.value.message == (
         f"{OWNER} failed in {name}{placed}: ZeroDivisionError: integer division or modulo by zero ({__file__}:{line})"
@@ -278,7 +278,7 @@ def test_languages_and_hooks_are_held():
     )
     registry = discover([], [entry(plugin)])
     draft = api.EnvDraft(name="unit", base_kind="host", options={}, layer_names=(), where=WHERE)
-    with pytest.raises(PluginError, match=r"failed in layers of env `unit` \(envtool.yaml:3\): ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"failed in layers of env `unit` \(envtool.yaml:3:5\): ZeroDivisionError"):
         registry.languages["l"].layers(draft, None)
     for hook, arguments in (
         ("envtool_detect", {"project": None}),

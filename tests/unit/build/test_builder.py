@@ -180,7 +180,7 @@ def failed(build, name="plain", **more):
 def test_a_command_that_fails(build):
     build.prepare = lambda world: world.runner.on("make it", output="one\ntwo\n", status=3)
     error = failed(build)
-    assert error.message == "envtool.yaml:3: layer `plain` could not be built: exit 3"
+    assert error.message == "envtool.yaml:3:1: layer `plain` could not be built: exit 3"
     assert error.output == "one\ntwo"
     assert "".join(event.text for event in build.world.events if isinstance(event, Output)) == "one\ntwo\n"
 
@@ -193,7 +193,7 @@ def test_the_kind_may_say_what_to_do(build):
 @pytest.mark.parametrize("code", ["cwd", "container-mounts", "userns"])
 def test_a_container_that_cannot_be_made(build, code):
     build.prepare = lambda world: world.runner.on("make it", error=SandboxError("it is not there", code=code))
-    blamed = "" if code == "userns" else "envtool.yaml:3: layer `plain`: "  # else this machine is at fault
+    blamed = "" if code == "userns" else "envtool.yaml:3:1: layer `plain`: "  # else this machine is at fault
     assert failed(build).message == f"{blamed}it is not there"
 
 

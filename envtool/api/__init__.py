@@ -64,7 +64,17 @@ from envtool.api.env_expansion import (
     Toolchain,
     WantedVersion,
 )
-from envtool.api.kind import TOOLCHAINS, Base, Kind, MirroredToolchainKind, Part, Request, ToolchainKind
+from envtool.api.kind import (
+    TOOLCHAINS,
+    Base,
+    Kind,
+    MirroredToolchainKind,
+    Part,
+    Request,
+    StandIn,
+    StandInLayer,
+    ToolchainKind,
+)
 from envtool.api.site_protocol import Site
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.model import (
@@ -184,6 +194,8 @@ __all__ = [
     "Shown",
     "Site",
     "SpecError",
+    "StandIn",
+    "StandInLayer",
     "Step",
     "Suite",
     "Text",

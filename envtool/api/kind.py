@@ -26,6 +26,25 @@ def archive_package(file: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandInLayer:
+    """A base or layer below, in both of its forms: `pins` are those for the other architecture, `own_pins` those of
+    this machine."""
+
+    kind: str
+    pins: Json
+    own_pins: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """The stack of this machine, which stands in for that of another architecture while `lock --platform` resolves.
+    Containers of `Site.run` have it, so programs in them run; what they say of their architecture is this machine's."""
+
+    arch: str  # of this machine, as in `uname -m`
+    layers: tuple[StandInLayer, ...]  # all that is below, bottom first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one kind is asked to build: the rendered options and the stack below."""
 
@@ -45,6 +64,7 @@ class Request:
     unset: tuple[str, ...] = ()  # names of variables that the layers below remove
     keep: Json = None  # earlier pins: `resolve` changes of them only what the options require
     texts: Mapping[str, str] = field(default_factory=dict)  # pattern of an Input for "text" -> the text of the file
+    stand_in: StandIn | None = None  # see `Kind.stands_in`; None in every build, and for this machine's architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +105,9 @@ class Kind:
     needs_only: ClassVar[bool] = (
         False  # True: it has a directory of its own, so only the base and its `needs` are below it
     )
+    # True: `resolve` chooses for `request.arch` also where `request.stand_in` is set, which is where that is not this
+    # machine's. `request.keep` then has this machine's own pins. False: such a `resolve` has no `Site.run`.
+    stands_in: ClassVar[bool] = False
     of_base: ClassVar[bool] = False  # True: `resolve` chooses from the base's pins, so only a new base changes its own
 
     def inputs(self, options: Json) -> Iterable[Input]:
@@ -264,6 +287,7 @@ class ToolchainKind(Kind):
     title: ClassVar[str]  # for people: "Node.js"
     elsewhere: ClassVar[str] = ""  # for people, where nothing can be had: where else versions are
     needs_only: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True  # a source is asked for `site.arch`; this machine's version is kept
     schema: ClassVar[Json] = _TOOLCHAIN_SCHEMA
     pins: ClassVar[Json] = pin_schemas.record(
         {

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain
 from typing import Literal
 
 from envtool.app import all_problems, output_files
@@ -15,7 +14,7 @@ from envtool.app.open_project import emit_warnings, open_for_building, open_proj
 from envtool.build import locking
 from envtool.build.context import Cancel
 from envtool.build.fetch_all import GatheredFiles, fetch_all_files
-from envtool.build.lock_platforms import entries_for, machines_of, platform_of
+from envtool.build.lock_platforms import PlatformLock, machines_of, platform_of
 from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import with_upgrades
 from envtool.build.vendor import INDEX, VendorReport, is_archive, write_archive, write_folder
@@ -66,11 +65,14 @@ def lock(
         emit_warnings(envs, emit)
         try:
             scheduler.check(env.name for env in envs)
-            others = [entries_for(graph, context, machine) for machine in machines if machine != context.arch]
+            others = [PlatformLock(graph, context, machine) for machine in machines if machine != context.arch]
+            for other in others:
+                other.resolve_without_stacks()
             [*pool.map(lambda env: scheduler.stack(env.name, env.set), envs)]
+            entries = [entry for other in others for entry in other.entries(scheduler)]
         except EnvtoolError as error:
             raise all_problems.complete_error(error, envs, scheduler, project.context) from error
-    entries = (*locking.lock_entries(scheduler.graph(), scheduler.finished_layers()), *chain.from_iterable(others))
+    entries += locking.lock_entries(scheduler.graph(), scheduler.finished_layers())
     names = frozenset((entry.question.subject, entry.question.name) for entry in entries) if request.envs else None
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)
     written = lock_file.write_lock(project.spec.root, project.spec.file, new)

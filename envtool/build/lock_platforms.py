@@ -1,7 +1,8 @@
 """`lock --platform`: locks the bases and layers of a spec for another architecture, without running anything of it.
 
-A kind that chooses its pins from indexes alone can do that for any architecture. One that asks programs of the stack
-below (apt, pip, npm, cargo …) cannot, since these programs do not run here: it is refused by name.
+A kind that chooses its pins from indexes alone does that for any architecture. Some kinds ask programs of the stack
+below. Where such a kind says so (`Kind.stands_in`), this machine's own stack answers in its place: the same layers, as
+this machine has built them. Any other kind that asks programs is refused by name.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from envtool.api import StandIn, StandInLayer
 from envtool.build import resolution
 from envtool.build.locking import entry_of
 from envtool.build.scheduler import resolve
 from envtool.errors import MakeError, Problem, SpecError, UsageError
+from envtool.lock.lock import parents_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from envtool.api import Request
     from envtool.build.context import Context
-    from envtool.build.stack import ResolvedNode
+    from envtool.build.resolution import Resolution
+    from envtool.build.scheduler import Scheduler
+    from envtool.build.stack import KnownLayer, ResolvedNode
     from envtool.lock.lock import LockEntry
     from envtool.plan.graph import Graph, Node
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}  # as OCI has them -> as `uname -m` prints them
+REFUSED = "other-platform"  # code of an error by which a kind says that it cannot answer for another architecture
 
 
 def machines_of(platforms: Sequence[str]) -> tuple[str, ...]:
@@ -39,44 +46,98 @@ def platform_of(machine: str) -> str:
     return next((platform for platform, name in PLATFORMS.items() if name == machine), "")
 
 
-def entries_for(graph: Graph, context: Context, machine: str) -> tuple[LockEntry, ...]:
-    """Returns the entries of all bases and layers for another machine; they have no hash of a built layer. Raises
-    SpecError with all that cannot be locked without such a machine, MakeError, Interrupted."""
-    there = replace(context, arch=machine)
-    known: dict[str, ResolvedNode] = {}
-    problems: dict[Problem, None] = {}
-    for node in graph.nodes.values():
-        context.cancel.check()
-        if not all(parent in known for parent in node.below):
-            continue  # a parent cannot be locked, and is said
-        resolved = _resolve_node(node, [known[parent] for parent in node.below], there, problems)
-        if resolved is not None:
-            known[node.id] = resolved
-    problems |= dict.fromkeys(_on_this_machine(graph, machine))
-    if problems:
-        raise SpecError(tuple(sorted(problems, key=lambda problem: (problem.where, problem.message))))
-    entries = (entry_of(node, known[node.id], [known[parent] for parent in node.below]) for node in graph.nodes.values()
-               if node.id in known)  # fmt: skip
-    return tuple(entry for entry in entries if entry is not None)
+class PlatformLock:
+    """The entries of a spec for another machine, in two steps: first what needs no container, before anything is
+    built; then the rest, with this machine's stacks, which are built by then."""
 
+    def __init__(self, graph: Graph, context: Context, machine: str) -> None:
+        self._graph = graph
+        self._here = context.arch
+        self._context = replace(context, arch=machine)
+        self._known: dict[str, ResolvedNode] = {}
+        self._problems: dict[Problem, None] = {}
 
-def _resolve_node(
-    node: Node, below: Sequence[ResolvedNode], context: Context, problems: dict[Problem, None]
-) -> ResolvedNode | None:
-    if not node.is_pinned:
-        return None
-    request = resolution.request_from_resolved(node, below, (), context)
-    answer = resolution.find_resolution(node, request, below, context, use_cache=False)
-    if not answer.known:
+    def resolve_without_stacks(self) -> None:
+        """Resolves what needs no stack. Raises SpecError with all that cannot be locked without such a machine,
+        MakeError, Interrupted."""
+        for node in self._ready():
+            if not node.kind.stands_in or self._answer(node).known:
+                self._resolve(node, None)
+        self._problems |= dict.fromkeys(_on_this_machine(self._graph, self._context.arch))
+        self._raise_problems()
+
+    def entries(self, scheduler: Scheduler) -> tuple[LockEntry, ...]:
+        """Resolves the rest on the stacks of this machine, which are built where they are missing. Returns all entries;
+        they have no hash of a built layer. Raises as `resolve_without_stacks`."""
+        expanded = scheduler.graph() if any(node.kind.stands_in for node in self._ready()) else self._graph
+        for node in self._ready():
+            self._resolve(node, scheduler if node.kind.stands_in else None, expanded.nodes[node.id])
+        self._raise_problems()
+        entries = (
+            entry_of(node, self._known[node.id], self._below(node))
+            for node in self._graph.nodes.values()
+            if node.id in self._known
+        )
+        return tuple(entry for entry in entries if entry is not None)
+
+    def _ready(self) -> Iterator[Node]:
+        """Yields the nodes that are not resolved yet, and whose parents are when their turn comes."""
+        for node in self._graph.nodes.values():
+            self._context.cancel.check()
+            if node.is_pinned and node.id not in self._known and all(parent in self._known for parent in node.below):
+                yield node
+
+    def _below(self, node: Node) -> list[ResolvedNode]:
+        return [self._known[parent] for parent in node.below]
+
+    def _answer(self, node: Node) -> Resolution:
+        below, context = self._below(node), self._context
+        request = resolution.request_from_resolved(node, below, (), context)
+        return resolution.find_resolution(node, request, below, context, use_cache=False)
+
+    def _resolve(self, node: Node, scheduler: Scheduler | None, expanded: Node | None = None) -> None:
+        """Resolves a node, with a scheduler on this machine's own stack. Notes a refusal."""
+        own: Sequence[KnownLayer] = ()
+        answer = self._answer(node)
         try:
-            answer = resolve(node, answer, (), context)
+            if not answer.known and scheduler is not None:
+                assert expanded is not None
+                own = scheduler.parents_of(expanded).below
+                request = self._standing_in(node, answer, scheduler)
+                answer = answer._replace(request=request)
+            if not answer.known:
+                answer = resolve(node, answer, own, self._context)
         except MakeError as error:
-            if error.code != "no-stack":
+            if error.code not in ("no-stack", REFUSED):
+                error.message = f"{error.message} (for {platform_of(self._context.arch)})"
+                error.args = (error.message,)
                 raise
             reason = f"kind `{node.kind.name}` asks programs of its own base, which do not run here"
-            problems[_refusal(node, context.arch, reason)] = None
-            return None
-    return resolution.apply_pins(node, answer.request, answer.pins, keyed=False)
+            if error.code == REFUSED:
+                reason = error.message.partition(f"`{node.spec.name}`: ")[2]
+            self._problems[_refusal(node, self._context.arch, reason, error.hint)] = None
+            return
+        request = replace(answer.request, stand_in=None)
+        self._known[node.id] = resolution.apply_pins(node, request, answer.pins, keyed=False)
+
+    def _standing_in(self, node: Node, answer: Resolution, scheduler: Scheduler) -> Request:
+        """Returns the request of a node on this machine's own stack. Its diff IDs are unknown: in their place stands
+        what decides them, so that no remembered answer is for other parents."""
+        layers = tuple(
+            StandInLayer(
+                kind=self._graph.nodes[parent].kind.name,
+                pins=self._known[parent].pins,
+                own_pins=scheduler.node(parent).resolved.pins,
+            )
+            for parent in node.below
+        )
+        ground = parents_digest([[layer.pins, layer.own_pins] for layer in layers])
+        own_pins = scheduler.node(node.id).resolved.pins
+        return replace(answer.request, below=(ground,), keep=own_pins, stand_in=StandIn(arch=self._here, layers=layers))
+
+    def _raise_problems(self) -> None:
+        if self._problems:
+            raise SpecError(tuple(sorted(self._problems, key=lambda problem: (problem.where, problem.message))))
 
 
 def _on_this_machine(graph: Graph, machine: str) -> list[Problem]:
@@ -88,11 +149,12 @@ def _on_this_machine(graph: Graph, machine: str) -> list[Problem]:
     ]
 
 
-def _refusal(node: Node, machine: str, reason: str) -> Problem:
+def _refusal(node: Node, machine: str, reason: str, hint: str = "") -> Problem:
     return Problem(
         where=node.spec.where,
         message=f"{node.subject} `{node.spec.name}` cannot be locked for {platform_of(machine) or machine}: {reason}",
         code="lock-platform",
-        hint="`envtool lock` on such a machine adds its entries, and keeps the others; `-e ENV` locks some envs alone",
+        hint=hint
+        or "`envtool lock` on such a machine adds its entries, and keeps the others; `-e ENV` locks some envs alone",
         width=0,
     )

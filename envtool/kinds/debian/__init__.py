@@ -15,6 +15,7 @@ package_index    Reads Packages files: names, versions, providers
 pins             The pins of the kinds: package lists, debs and sources
 release          Verifies and reads an InRelease
 source_index     Finds a source package in a suite's index, and unpacks its archives
+stand_in         What a stack of another architecture has installed, for this machine's own apt
 suite_index      Finds the index of a suite and its pockets on the mirrors, and fetches it
 suite_options    The options of the kind `debian`, as a value
 suites           Names of suites, pockets, components and architectures

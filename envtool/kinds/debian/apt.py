@@ -3,6 +3,7 @@ offline. And the kind `deb-src`: the sources of a package."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +15,7 @@ from envtool.kinds.debian import pins as pinned
 from envtool.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from envtool.api import Completed, Fetch, Recipe
+    from envtool.api import Bind, Completed, Fetch, Recipe
     from envtool.kinds.debian.apt_sources import AptSources
     from envtool.kinds.debian.package_index import PackageIndex
 
@@ -58,6 +59,7 @@ class Apt(Kind):
     name: ClassVar[str] = "apt"
     version: ClassVar[int] = 2
     of_base: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True
     pins: ClassVar[Json] = shapes.record(pinned.SCHEMA)
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
@@ -86,13 +88,21 @@ class Apt(Kind):
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Asks the stack's apt what it would install from the verified index. Its container has no network."""
-        from envtool.kinds.debian import apt_sources
+        from envtool.kinds.debian import apt_sources, stand_in
 
         options = AptOptions.read(request.options)
+        settings: tuple[str, ...] = ()
+        binds: tuple[Bind, ...] = ()
+        if request.stand_in is not None:
+            stand_in.check_base(request)
         sources = apt_sources.read_apt_sources(request, site)
-        result = _simulate_install(options, sources, site, "-qq", "--print-uris")
+        if request.stand_in is not None:
+            settings = stand_in.apt_settings(sources.arch)
+            binds = (stand_in.status_bind(request.stand_in, sources, site),)
+        simulate = functools.partial(_simulate_install, options, sources, site, settings, binds)
+        result = simulate("-qq", "--print-uris")
         if result.status:
-            raise _apt_error(options, sources, _simulate_install(options, sources, site, "--simulate"))
+            raise _apt_error(options, sources, simulate("--simulate"))
         debs = [_parse_pin_line(line) for line in result.stdout.decode().splitlines() if line.startswith("'")]
         used = sorted({item["list"] for item in debs})
         return {
@@ -181,7 +191,14 @@ exec "$@"
 """
 
 
-def _simulate_install(options: AptOptions, sources: AptSources, site: Site, *arguments: str) -> Completed:
+def _simulate_install(
+    options: AptOptions,
+    sources: AptSources,
+    site: Site,
+    more_settings: tuple[str, ...],
+    more_binds: tuple[Bind, ...],
+    *arguments: str,
+) -> Completed:
     from envtool.api import Bind
 
     sources_list = "\n".join(
@@ -195,6 +212,7 @@ def _simulate_install(options: AptOptions, sources: AptSources, site: Site, *arg
         "Dir::Etc::SourceParts=-",
         "Dir::Cache::pkgcache=",
         "Dir::Cache::srcpkgcache=",
+        *more_settings,
     )
     argv = [
         *options.install(),
@@ -207,7 +225,9 @@ def _simulate_install(options: AptOptions, sources: AptSources, site: Site, *arg
         for index, (item, path) in enumerate(zip(sources.lists, sources.paths, strict=True))
     ]
     environment = bootstrap.ENVIRONMENT | {"SOURCES": sources_list}
-    return site.run(Command(argv=("/bin/sh", "-ec", _SCRIPT, "sh", *argv)), env=environment, binds=binds)
+    return site.run(
+        Command(argv=("/bin/sh", "-ec", _SCRIPT, "sh", *argv)), env=environment, binds=[*binds, *more_binds]
+    )
 
 
 def _list_name(index: int, item: pinned.PackageList, arch: str) -> str:

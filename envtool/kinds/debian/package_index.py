@@ -106,10 +106,20 @@ class PackageIndex:
         match = _NAME.search(text, start)
         return match[1] if match else ""
 
-    def _package(self, origin: int, start: int) -> DebianPackage:
+    def stanza(self, name: str, version: str) -> str:
+        """Returns the text of one version of a package, without the blank line at its end. Raises KeyError."""
+        for origin, start in self._positions.get(name, ()):
+            if self._package(origin, start).version == version:
+                return self._stanza(origin, start)
+        raise KeyError(name)
+
+    def _stanza(self, origin: int, start: int) -> str:
         text = self._texts[origin]
         end = text.find("\n\n", start)
-        stanza = text[start : end if end >= 0 else len(text)]
+        return text[start : end if end >= 0 else len(text)]
+
+    def _package(self, origin: int, start: int) -> DebianPackage:
+        stanza = self._stanza(origin, start)
         fields = {name.lower(): value for name, value in _FIELD.findall(stanza)}
         try:
             return DebianPackage(

@@ -12,6 +12,7 @@ from envtool.app import lock_file
 from envtool.app.command_request import CommandRequest
 from envtool.app.open_project import open_project
 from envtool.build import lock_platforms, locking
+from envtool.build.scheduler import Scheduler
 from envtool.cli.lock_check_text import check_json, format_check, mending_command
 from envtool.errors import SpecError, UsageError
 from envtool.lock.lock import lock_of, merge_locks
@@ -130,63 +131,6 @@ def test_files_that_the_spec_pins_belong_into_the_lock(locked):
     assert faults(world, lock_of([*rest, other])) == [("stale", "layer", "one", "x86_64")]
 
 
-def both(world, lock, arch="aarch64"):
-    entries = lock_platforms.entries_for(world.graph, replace(world.context, lock=lock), arch)
-    return entries, merge_locks(lock, entries, platforms=frozenset({arch}))
-
-
-def test_another_architecture_is_locked_without_a_build(locked):
-    world, lock = locked()
-    containers = len(world.runner.programs)
-    entries, whole = both(world, lock)
-    assert len(world.runner.programs) == containers, "nothing ran"
-    assert [(entry.question.name, entry.question.platform) for entry in entries] == [
-        ("base", "aarch64"), ("one", "aarch64"), ("two", "aarch64")
-    ]  # fmt: skip
-    assert not any(entry.key or entry.diff_id for entry in entries)
-    assert [*lock.entries] == [entry for entry in whole.entries if entry.question.platform == "x86_64"], "as before"
-    assert faults(world, whole) == faults(world, whole, arch="aarch64") == []
-
-
-def test_what_is_locked_for_the_other_architecture_stays(locked):
-    world, lock = locked()
-    _, whole = both(world, lock)
-    old = [
-        replace(entry, pins={"resolved": "earlier"}) if entry.question.name == "two" else entry
-        for entry in whole.entries
-    ]
-    entries, _ = both(world, lock_of(old))
-    assert entries[-1].pins == {"resolved": "earlier"}
-
-
-def test_a_kind_that_asks_its_own_base_is_refused_by_name_and_what_stands_on_it_is_not(locked):
-    class Asking(Fake):
-        def resolve(self, request, site):
-            if request.arch == "aarch64" and request.options["name"] == "one":
-                site.run(api.Command(argv=("true",)))
-            return super().resolve(request, site)
-
-    world, lock = locked(layers=Asking)
-    with pytest.raises(SpecError) as refused:
-        both(world, lock)
-    (problem,) = refused.value.problems
-    assert problem.message == (
-        "layer `one` cannot be locked for linux/arm64: kind `fake` asks programs of its own base, which do not run here"
-    )
-
-
-def test_other_errors_of_a_kind_are_its_own(locked):
-    class Failing(Fake):
-        def resolve(self, request, site):
-            if request.arch == "aarch64":
-                raise api.ResolveError("there is no such version", code="version")
-            return super().resolve(request, site)
-
-    world, lock = locked(layers=Failing)
-    with pytest.raises(api.ResolveError, match=r"envtool\.yaml:3:\d+: layer `one`: there is no such version"):
-        both(world, lock)
-
-
 def test_platforms_that_a_lock_can_have():
     assert lock_platforms.machines_of(("linux/arm64", "linux/amd64", "linux/arm64")) == ("aarch64", "x86_64")
     with pytest.raises(UsageError, match="`--platform linux/riscv64` is none that a lock can have"):
@@ -288,7 +232,9 @@ def test_images_of_another_platform(project):
     opened = open_project(CommandRequest(directory=str(project)), parts=False)
     per_machine = {}
     for machine in ("x86_64", "aarch64"):
-        entries = lock_platforms.entries_for(opened.graph, opened.context, machine)
+        whole = lock_platforms.PlatformLock(opened.graph, opened.context, machine)
+        whole.resolve_without_stacks()
+        entries = whole.entries(Scheduler(opened.graph, opened.context))
         assert [entry.question.kind for entry in entries] == ["image", "dockerfile"]
         assert {entry.question.platform for entry in entries} == {machine}
         per_machine[machine] = [json.dumps(entry.pins) for entry in entries]

@@ -1,0 +1,111 @@
+"""`lock --platform` for real: layers are resolved for another architecture by this machine's own stack.
+
+Nothing of the other architecture runs here. So three things are looked at: a stack that stands in for its own
+architecture chooses what it chooses natively; what it chooses for another one is that one's, and the registries have
+it; and a machine of the other architecture accepts the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from envtool.build.lock_platforms import PLATFORMS
+
+pytestmark = [pytest.mark.e2e, pytest.mark.network]
+
+ONE = pytest.mark.parametrize("caller", ["root" if os.geteuid() == 0 else "me"], indirect=True)
+MACHINE = os.uname().machine
+PLATFORM, OTHER = next(item for item in PLATFORMS.items() if item[1] != MACHINE)
+DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
+SCRIPT = Path(__file__).with_name("other_machine.py")
+
+
+def ask(place, *words):
+    return json.loads(place.shell(f"{place.caller.command[0]} {SCRIPT} {' '.join(words)}").splitlines()[-1])
+
+
+def lock_both(place, spec):
+    """Locks a spec for both architectures, and returns kind -> pins of the other one."""
+    place.spec(spec)
+    done = place.envtool("lock", "--platform", PLATFORM)
+    assert done.status == 0, done.said
+    return other_pins(place)
+
+
+def other_pins(place):
+    entries = json.loads((place.project / "envtool.lock").read_text())["entries"]
+    assert not any("key" in entry or "diff_id" in entry for entry in entries if entry["platform"] == OTHER)
+    return {
+        entry.get("layer", entry.get("base")): entry["pins"] for entry in entries if entry["platform"] == OTHER
+    }  # fmt: skip
+
+
+def is_accepted(place):
+    """Both machines accept the lock; without one of its entries the other does not."""
+    assert place.envtool("lock", "--check").status == 0
+    assert ask(place, "locked", MACHINE) == []
+    assert ask(place, "locked", OTHER) == []
+    lock = place.project / "envtool.lock"
+    text = lock.read_text()
+    document = json.loads(text)
+    assert [entry["platform"] for entry in document["entries"]].count(OTHER) * 2 == len(document["entries"])
+    last = max(number for number, entry in enumerate(document["entries"]) if entry["platform"] == OTHER)
+    del document["entries"][last]
+    lock.write_text(json.dumps(document))
+    assert ask(place, "locked", OTHER) == ["lock-stale"]
+    assert place.envtool("lock", "--check").status == 1
+    lock.write_text(text)
+    return True
+
+
+APT = """
+envs:
+  e:
+    base: {debian: bookworm}
+    layers: [{apt: [hello, python3-minimal, ssl-cert]}, {apt: [file, libpng-dev]}]
+    tasks: {test: "true"}
+"""
+
+
+@ONE
+def test_apt(common):
+    pins = lock_both(common, APT)
+    first, second = pins["apt"]["debs"], pins["apt-2"]["debs"]
+    assert {deb["arch"] for deb in (*first, *second)} == {DEBIAN[OTHER], "all"}
+    base = {deb["name"] for deb in pins["debian:bookworm"]["debs"]}
+    named = [{deb["name"] for deb in debs} for debs in (first, second)]
+    assert {"hello", "python3-minimal", "ssl-cert"} <= named[0]
+    assert {"file", "libpng-dev", "zlib1g-dev"} <= named[1]
+    assert not base & named[0], "what is installed already is not chosen again"
+    assert not (base | named[0]) & named[1]
+    assert is_accepted(common)
+    for own, there in ask(common, "alike").values():
+        assert own == there
+    common.spec(APT.replace("libpng-dev]}", "libpng-dev]}, {run: 'dpkg --purge hello'}, {apt: [make]}"))
+    refused = common.envtool("lock", "--platform", PLATFORM)
+    assert refused.status == 2
+    assert "a layer below changes packages that no pins name: hello" in refused.said
+
+
+@ONE
+def test_the_mirror_has_the_packages_of_the_other_architecture(common):
+    """By the URL that `locate` finds there."""
+    pins = lock_both(common, APT)
+    deb = next(item for item in pins["apt"]["debs"] if item["name"] == "hello")
+    script = (
+        "import json, sys; from envtool.kinds.debian import mirrors, pins;"
+        "value = json.load(open('envtool.lock'))['entries'];"
+        f"value = [e['pins'] for e in value if e.get('layer') == 'apt' and e['platform'] == '{OTHER}'][0];"
+        "lists = pins.package_lists(value);"
+        "print(json.dumps(mirrors.archive_urls('', value['suite'], lists[0].suite, 0)))"
+    )
+    urls = json.loads(common.shell(f'{common.caller.command[0]} -c "{script}"'))
+    with urllib.request.urlopen(f"{urls[0]}/{deb['path']}", timeout=60) as answer:
+        content = answer.read()
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (deb["size"], deb["sha256"])

@@ -109,3 +109,62 @@ def test_the_mirror_has_the_packages_of_the_other_architecture(common):
     with urllib.request.urlopen(f"{urls[0]}/{deb['path']}", timeout=60) as answer:
         content = answer.read()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (deb["size"], deb["sha256"])
+
+
+PYTHON = """
+envs:
+  e: {base: {debian: bookworm}, language: python, tasks: {test: "python -c 'import cffi'"}}
+"""
+PYPROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "ours"
+version = "1"
+dependencies = [
+  "cffi", "markupsafe",
+  "attrs; platform_machine == 'x86_64'", "iniconfig; platform_machine == 'aarch64'",
+]
+"""
+
+
+@ONE
+def test_python(common):
+    """The wheels are those that pip finds for the platform, by name and hash."""
+    pytest.importorskip("envtool_python")
+    common.write("pyproject.toml", PYPROJECT)
+    common.write("src/ours/__init__.py", "")
+    pins = lock_both(common, PYTHON)
+    files = {file["name"]: file for file in pins["requirements"]["files"] if file["use"] == "install"}
+    assert {*files} == {"cffi", "pycparser", "markupsafe", {"aarch64": "iniconfig", "x86_64": "attrs"}[OTHER]}
+    assert OTHER in pins["requirements"]["uv"]
+    entries = json.loads((common.project / "envtool.lock").read_text())["entries"]
+    (own,) = [entry["pins"] for entry in entries if entry.get("layer") == "requirements" and entry["platform"] != OTHER]
+    versions = {file["name"]: file["version"] for file in own["files"]}
+    assert all(versions.get(name, file["version"]) == file["version"] for name, file in files.items())
+    libc = int(pins["requirements"]["python"]["libc"].partition(".")[2])
+    tags = " ".join(f"--platform manylinux_2_{number}_{OTHER}" for number in range(libc, 16, -1))
+    common.shell(
+        f"{common.caller.command[0]} -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11"
+        f" --platform manylinux2014_{OTHER} {tags} -d found "
+        + " ".join(f"{name}=={file['version']}" for name, file in files.items())
+    )
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (common.project / "found").iterdir()}
+    assert found == {file["file"]: file["sha256"] for file in files.values()}
+    assert sum(OTHER in name for name in found) == 2
+    assert {file["use"] for file in pins["project"]["files"]} == {"build", "project"}
+    assert is_accepted(common)
+
+
+@ONE
+def test_a_source_distribution_is_refused_by_name(common):
+    pytest.importorskip("envtool_python")
+    common.write("pyproject.toml", PYPROJECT.replace('"cffi", "markupsafe"', '"docopt"'))
+    common.write("src/ours/__init__.py", "")
+    common.spec(PYTHON)
+    refused = common.envtool("lock", "--platform", PLATFORM)
+    assert refused.status == 2, refused.said
+    assert f"layer `requirements` cannot be locked for {PLATFORM}: " in refused.said
+    assert "`docopt` has no wheel for it" in refused.said
+    assert not (common.project / "envtool.lock").exists()

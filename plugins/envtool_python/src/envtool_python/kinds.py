@@ -54,6 +54,7 @@ class _VenvKind(api.Kind):
     """The base of both kinds, which each own a virtual environment."""
 
     needs_only: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True
 
     def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """Puts the virtual environment's commands first."""
@@ -209,6 +210,7 @@ class Pip(_VenvKind):
             lambda resolver: self._packages(request, files, pip_request, resolver, reason),
             lambda resolver: _check_python(options, resolver),
             "" if "locked" in options and options.get("installer") != "pip" else reason,
+            stand_in=request.stand_in,
         )
 
     def _packages(
@@ -344,6 +346,7 @@ class PythonProject(_VenvKind):
             lambda resolver: self._build(request, facts, root, resolver),
             lambda resolver: _check_python(options, resolver),
             BY_PIP if options.get("installer") == "pip" else "",
+            stand_in=request.stand_in,
         )
 
     def _build(
@@ -399,6 +402,7 @@ def _make_resolver(request: api.Request, site: api.Site) -> Callable[[type[Resol
         venv=_venv_path(options),
         index=options.get("index", ""),
         base_kind=request.base_kind,
+        machine=request.stand_in.arch if request.stand_in is not None else "",
     )
 
 

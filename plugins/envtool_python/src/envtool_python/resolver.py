@@ -81,8 +81,11 @@ def _find_newest_pip(site: api.Site, version: str, variables: Mapping[str, str])
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files resolved so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "", base_kind: str = "") -> None:
-        """`index` is the URL of an index that replaces the usual one. Raises ResolveError, FetchError."""
+    def __init__(
+        self, site: api.Site, *, python: str, venv: str, index: str = "", base_kind: str = "", machine: str = ""
+    ) -> None:
+        """`index` is the URL of an index that replaces the usual one; `machine` is for uv alone. Raises ResolveError,
+        FetchError."""
         self.site = site
         self.python = python
         self.base_kind = base_kind  # for hints

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,8 @@ NOT_IMPORTED = (
     "ensurepip", "venv", "asyncio", "curses", "dbm", "sqlite3", "wsgiref", "xmlrpc", "mime", "sax", "dom", "dummy",
 )  # fmt: skip
 ENCODINGS = ("__init__", "aliases", "ascii", "cp437", "idna", "latin_1", "utf_8")  # of 120; cp437: names in archives
+OTHER_MACHINE = "ENVTOOL_OTHER_MACHINE"  # variable: resolve for this architecture, by wheels alone
+GLIBC = (17, 28, *range(31, 41))  # minor versions of glibc 2 that uv's --python-platform has
 # Backends that never need more than `build-system.requires` (their get_requires_for_build_* return an empty list).
 SELF_CONTAINED = ("poetry.core.masonry.api", "uv_build")
 
@@ -109,12 +112,23 @@ def link_compiled() -> None:
 def start(name: str, lines: list[str], constraints: list[str], env: Env) -> subprocess.Popen[str]:
     """Begin to resolve lines together; the answer is the text of a pylock.toml."""
     argv = [UV, "pip", "compile", "--quiet", "--format", "pylock.toml", "--no-header", "--python", sys.executable]
+    if env.get(OTHER_MACHINE):
+        argv += ["--no-build", "--python-platform", python_platform(env[OTHER_MACHINE])]
     if constraints:
         argv += ["-c", write_lines(name + "-constraints.txt", constraints)]
     argv.append(write_lines(name + ".txt", lines))
     return subprocess.Popen(
         argv, cwd=WORK, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, universal_newlines=True
     )
+
+
+def python_platform(machine: str) -> str:
+    """Uv's name of an architecture with this Python's own glibc. Raises FailedError for another libc."""
+    libc, _, minor = platform.libc_ver()[1].partition(".")
+    fitting = [number for number in GLIBC if libc == "2" and minor.isdigit() and number <= int(minor)]
+    if platform.libc_ver()[0] != "glibc" or not fitting:
+        raise inside.FailedError("uv resolves for another architecture where the libc is glibc 2.17 or later")
+    return f"{machine}-manylinux_2_{fitting[-1]}"
 
 
 def finish(process: subprocess.Popen[str]) -> str:

@@ -13,7 +13,7 @@ from envtool_node.kinds import Npm
 from envtool_node.lockfile import LockedPackage
 from envtool_node.resolver import NO_NODE, NO_NPM, blob_names, hint_for, last_words
 
-from envtool import testing
+from envtool import api, testing
 
 REGISTRY = "https://npm.example.invalid/"
 FACTS = {"version": "20.20.2", "os": "linux", "cpu": "x64", "libc": "glibc", "headers": "/usr"}
@@ -392,3 +392,61 @@ def test_file_names_of_many_packages_are_different():
     names = blob_names([*packages, *(replace(packages[0], version=str(number)) for number in range(20_000))])
     assert names[:7] == ["a.tgz", "a.tgz.1", "a.tgz.1.1", "a.tgz.3", "a.4", "a-b.tgz", "a.tgz.x.tgz"]
     assert len({*names}) == len(names)
+
+
+# ---- for another architecture ----------------------------------------------------------------------------------------
+
+NATIVE = {"node_modules/@s/native": entry("@s/native", optional=True, cpu=["arm64"]),
+          "node_modules/@s/mac": entry("@s/mac", optional=True, cpu=["x64"])}  # fmt: skip
+
+
+def for_arm64(project, layers=(), **more):
+    """The pins of the layer for aarch64, by a stack of x86_64."""
+    site = project.site()
+    site.arch = "aarch64"
+    request = project.request(arch="aarch64", stand_in=api.StandIn(arch="x86_64", layers=layers), **more)
+    return Npm().resolve(request, site)
+
+
+def test_another_architecture_gets_its_own_tarballs(project):
+    lock = {"lockfileVersion": 3, "packages": {**PACKAGES, **NATIVE}}
+    (project.top / "package-lock.json").write_text(json.dumps(lock))
+    pins, own = for_arm64(project), project.resolve()
+    assert [item["name"] for item in pins["files"]] == ["@s/native", "inner", "left-pad", "tool"]
+    assert [item["name"] for item in own["files"]] == ["@s/mac", "inner", "left-pad", "tool"]
+    assert pins["node"] == {**own["node"], "cpu": "arm64"}
+    assert {**pins, "node": 0, "files": 0} == {**own, "node": 0, "files": 0}
+
+
+def test_npm_makes_one_lock_for_both(project):
+    (project.top / "package-lock.json").unlink()
+    project.files.remove("package-lock.json")
+    project.made = {"lockfileVersion": 3, "packages": {**PACKAGES, **NATIVE}}
+    own = project.resolve()
+    pins = for_arm64(project, keep=own)
+    assert pins["lock"] == own["lock"]
+    assert json.loads(project.ran[-1][1]["ENVTOOL_LOCK"])["packages"] == own["lock"], (
+        "npm begins with that of this machine"
+    )
+    assert [item["name"] for item in pins["files"]] == ["@s/native", "inner", "left-pad", "tool"]
+
+
+@pytest.mark.parametrize(("answering", "version"), [("20.20.2", "20.19.0"), ("18.0.0", "20.20.2")])
+def test_the_toolchain_there_may_have_another_version(project, answering, version):
+    """If it is the Node.js that answers here."""
+
+    def pins(*versions):
+        return {"source": "npm", "archives": [{"version": version} for version in versions]}
+
+    layers = (api.StandInLayer(kind="debian", pins={"debs": []}, own_pins={"debs": []}),
+              api.StandInLayer(kind="node-toolchain", pins=pins("20.19.0", "9.1.0"), own_pins=pins(answering, "9.2.0")))  # fmt: skip
+    node = for_arm64(project, layers)["node"]
+    assert (node["version"], node["npm"]) == (version, "9.1.0" if version == "20.19.0" else "9.2.0")
+
+
+def test_an_architecture_that_node_does_not_name_is_refused(project):
+    site = project.site()
+    site.arch = "vax"
+    with pytest.raises(api.ResolveError) as caught:
+        Npm().resolve(project.request(arch="vax", stand_in=api.StandIn(arch="x86_64", layers=())), site)
+    assert caught.value.code == "other-platform"

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import tarfile
+from dataclasses import replace
 
 import pytest
 from envtool_node import manager_building, manager_resolver
@@ -311,3 +312,26 @@ def test_pnpm_does_not_ask_for_the_age_of_what_is_pinned(project, version, trust
     command = STEPS["pnpm"].command(project.request(), pins)
     assert command[:3] == ("pnpm", "install", "--frozen-lockfile")
     assert ("--config.trust-lockfile=true" in command) == trusts
+
+
+@pytest.mark.parametrize(("kind", "name", "text", "manager"), [KINDS["pnpm"], KINDS["berry"]], ids=["pnpm", "berry"])
+def test_another_architecture_gets_its_own_tarballs(project, kind, name, text, manager):
+    """pad is made for arm64 alone; the two managers write that in another way."""
+    if name == "yarn.lock":
+        text += "  conditions: cpu=arm64\n"
+    else:
+        text = text.replace("packages:\n  pad@1.0.0: {", "packages:\n  pad@1.0.0: {cpu: [arm64], ").replace(
+            "snapshots:\n  pad@1.0.0: {}", "snapshots:\n  pad@1.0.0: {optional: true}"
+        )
+    project.write(name, text)
+    site = project.site()
+    own = kind.resolve(project.request({"inputs": ["packages/a/package.json"]}), site)
+    site.arch = "aarch64"
+    request = replace(
+        project.request({"inputs": ["packages/a/package.json"]}),
+        arch="aarch64", stand_in=api.StandIn(arch="x86_64", layers=()),
+    )  # fmt: skip
+    other = kind.resolve(request, site)
+    assert ([item["name"] for item in own["files"]], own["node"]["cpu"]) == ([], "x64")
+    assert ([item["name"] for item in other["files"]], other["node"]["cpu"]) == (["pad"], "arm64")
+    assert other["manager"] == own["manager"]

@@ -114,6 +114,7 @@ class _NodeModules(api.Kind):
     """A kind whose layer is the node_modules of a project."""
 
     needs_only: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True
 
     def in_project(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """Mounts each node_modules at the path where the package manager would have created it."""

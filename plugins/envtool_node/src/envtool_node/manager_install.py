@@ -67,6 +67,7 @@ class ManagerSteps:
         from envtool_node import manager_resolver
 
         return manager_resolver.resolve_pins(
+            request,
             site,
             self._sources(request, site),
             manager=self.name,

@@ -35,13 +35,13 @@ HINT = "name a release of it; workspaces and linked directories work too"
 
 
 def resolve_pins(
-    site: api.Site, origin: InstallSources, *, manager: str, node: str, version: str
+    request: api.Request, site: api.Site, origin: InstallSources, *, manager: str, node: str, version: str
                  ) -> dict[str, api.Json]:  # fmt: skip
     """See the module. Raises ResolveError, FetchError."""
     text = origin.read(origin.lockfile)
     if text is None:
         raise api.ResolveError(f"there is no {origin.lockfile}", code="no-file", hint=f"`{manager} install` makes one")
-    runtime = inspect_runtime(site, node)
+    runtime = inspect_runtime(site, node, request.stand_in)
     try:
         program = choose_manager(manager, version or default_version(manager, text, origin))
         sources = read_lock(manager, text, origin, runtime.platform)

@@ -43,6 +43,7 @@ from envtool_node.package_json import PackageJson, WrongManifestError, parse
 from envtool_node.places import NAMES, QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98
+CPUS = {"x86_64": "x64", "aarch64": "arm64"}  # `uname -m` -> process.arch
 MAX_FILE_SIZE = 64 << 20  # bytes of a lock file
 CAFILE = "/run/envtool/npm/cafile.pem"
 HINT_NODE = "add a layer that has it, such as `apt: [nodejs, npm]`, and name it in this layer's `needs`"
@@ -93,8 +94,9 @@ class NodeRuntime:
         return NodePlatform(os=str(self.facts["os"]), cpu=str(self.facts["cpu"]), libc=str(self.facts["libc"]))
 
 
-def inspect_runtime(site: api.Site, node: str) -> NodeRuntime:
-    """Asks the Node.js and npm of the parent layers for their versions. Raises ResolveError."""
+def inspect_runtime(site: api.Site, node: str, stand_in: api.StandIn | None = None) -> NodeRuntime:
+    """Asks the Node.js and npm of the parent layers for their versions. Raises ResolveError; for another architecture
+    also if nobody here knows its name in Node's words (code other-platform)."""
     output = _run(site, _INSPECT, (node, _RUNTIME_SCRIPT), {**QUIET}, node=node)
     document, version, registry = output.decode().strip().splitlines()[-3:]
     if int(version.partition(".")[0]) < 7:
@@ -104,7 +106,27 @@ def inspect_runtime(site: api.Site, node: str) -> NodeRuntime:
             hint="take a newer suite, or a layer that installs a newer Node.js",
         )
     facts = {**json.loads(document), "npm": version}
+    if stand_in is not None:
+        facts = _of_target(facts, stand_in, site.arch)
     return NodeRuntime(facts=facts, registry=registry.rstrip("/") + "/")
+
+
+def _of_target(facts: Mapping[str, api.Json], stand_in: api.StandIn, arch: str) -> dict[str, api.Json]:
+    """Returns what the Node.js of the other architecture says of itself. A toolchain may have another version there."""
+    if arch not in CPUS:
+        raise api.ResolveError(f"nobody here knows what Node.js calls {arch}", code="other-platform")
+    versions: dict[str, api.Json] = {}
+    for layer in stand_in.layers:
+        own, other = toolchain_versions(layer.own_pins), toolchain_versions(layer.pins)
+        if layer.kind == "node-toolchain" and own == (facts["version"], facts["npm"]):
+            versions = dict(zip(("version", "npm"), other, strict=True))
+    return {**facts, "cpu": CPUS[arch], **versions}
+
+
+def toolchain_versions(pins: api.Json) -> tuple[api.Json, ...]:
+    """Returns the versions of the archives of a toolchain: Node.js, then npm."""
+    archives: Any = pins.get("archives", ()) if isinstance(pins, dict) else ()
+    return tuple(row["version"] for row in archives)
 
 
 def _run(
@@ -226,7 +248,7 @@ def resolve_pins(
     request: api.Request, site: api.Site, origin: InstallSources, *, node: str, omit: Sequence[str]
 ) -> dict[str, api.Json]:
     """See the module. Raises ResolveError, FetchError."""
-    runtime = inspect_runtime(site, node)
+    runtime = inspect_runtime(site, node, request.stand_in)
     config = origin.config()
     text = origin.read(origin.lockfile) if origin.lockfile else None
     try:

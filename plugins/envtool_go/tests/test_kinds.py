@@ -18,7 +18,7 @@ from envtool_go.module_hashes import hash_archive, hash_manifest
 from envtool_go.module_proxies import host_settings, is_direct
 from envtool_go.resolver import NO_GO, blob_name
 
-from envtool import testing
+from envtool import api, testing
 
 PROXY = "https://proxy.invalid"
 
@@ -363,3 +363,11 @@ def test_the_sources_of_a_module(site):
     assert GoModule().summary(testing.request(SOURCE), pins) == "example.org/A v1.0.0"
     assert GoModule().package("example.org+b@v1.1.0.zip") == ("example.org/b", "v1.1.0")
     testing.check_refused(GoModule(), {**SOURCE, "sum": B_SUMS.split()[2]}, "its zip has the hash", site=site)
+
+
+def test_modules_are_the_same_for_another_architecture(site):
+    own = Go().resolve(request(), site)
+    site.arch = "aarch64"
+    asked = replace(request(), arch="aarch64", keep=own, stand_in=api.StandIn(arch="x86_64", layers=()))
+    assert Go.stands_in
+    assert Go().resolve(asked, site) == own

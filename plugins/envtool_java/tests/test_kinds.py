@@ -496,3 +496,28 @@ def test_a_task_gets_the_repository():
         "MAVEN_OPTS": "-Dmaven.repo.local=/opt/maven/repository",
         "MAVEN_ARGS": "--offline",
     }
+
+
+def for_arm64(tmp_path, paths):
+    """The pins of this machine, and what `resolve` makes of them for aarch64, without a site."""
+    own = Maven().resolve(testing.request(None), Site(tmp_path, [JAR, POM]))
+    own["files"] = [{"path": path, "sha256": "0" * 64, "size": 1} for path in paths]
+    asked = replace(testing.request(None), keep=own, arch="aarch64", stand_in=api.StandIn(arch="x86_64", layers=()))
+    return own, lambda: Maven().resolve(asked, testing.MemorySite())
+
+
+def test_jars_of_every_architecture_are_locked_for_another_one(tmp_path):
+    own, resolve = for_arm64(tmp_path, [JAR, POM, "org/x64/amd64/1/x-1.jar", "org/x/box64/1/box64-1.jar"])
+    assert resolve() == own
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["protoc-3.25.1-linux-x86_64.exe", "netty-tcnative-2.0-linux-x86_64.jar", "skiko-1-linux-x64.jar",
+     "a-1-linux-amd64.jar", "a-1-natives-linux-arm64.jar", "a-1-linux-aarch_64.jar", "a-1-linux-aarch64.jar"],
+)  # fmt: skip
+def test_a_file_that_names_an_architecture_is_refused(tmp_path, name):
+    _, resolve = for_arm64(tmp_path, [JAR, f"org/x/x/1/{name}"])
+    with pytest.raises(api.ResolveError, match=f"the build on x86_64 asks for {name}, which names") as caught:
+        resolve()
+    assert caught.value.code == "other-platform"

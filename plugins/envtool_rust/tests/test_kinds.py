@@ -351,3 +351,15 @@ def test_files_for_all(tmp_path):
     vendoring.open_sources(str(tmp_path))
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
     assert hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest() == hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.parametrize("files", [FILES, {"Cargo.toml": MANIFEST}], ids=["locked", "not locked"])
+def test_crates_are_the_same_for_another_architecture(files):
+    own = Cargo().resolve(request(files), site())
+    found = site()
+    found.arch = "aarch64"
+    stand_in = api.StandIn(arch="x86_64", layers=())
+    assert Cargo.stands_in
+    assert Cargo().resolve(replace(request(files, keep=own), arch="aarch64", stand_in=stand_in), found) == own
+    if own["lock"]:
+        assert found.calls[0][-1] == LOCK, "cargo begins with that of this machine"

@@ -53,6 +53,7 @@ class Go(api.Kind):
 
     name: ClassVar[str] = "go"
     needs_only: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True  # sources are the same for every architecture
     pins: ClassVar[api.Json] = api.shapes.record(
         {
             "modules": api.shapes.rows(api.shapes.record({"name": _PATH, **_FILE})),
@@ -192,6 +193,7 @@ class GoModule(api.Kind):
     """`go-module: {module: golang.org/x/text, version: v0.14.0, to: /src, sum: "h1:…"}`."""
 
     name: ClassVar[str] = "go-module"
+    stands_in: ClassVar[bool] = True
     pins: ClassVar[api.Json] = api.shapes.record({"sha256": api.shapes.SHA256, "size": api.shapes.SIZE})
     schema: ClassVar[api.Json] = {
         "description": "the sources of one published module, unpacked into a directory of the layer",

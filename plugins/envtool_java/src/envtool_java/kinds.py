@@ -72,6 +72,7 @@ class Maven(api.Kind):
 
     name: ClassVar[str] = "maven"
     pins: ClassVar[api.Json] = PINS
+    stands_in: ClassVar[bool] = True
     needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "a Maven repository for builds without a network: what the project's real build asks for,"
@@ -122,6 +123,8 @@ class Maven(api.Kind):
 
         options = _mapping(request.options)
         root = posixpath.normpath(posixpath.join(request.directory, str(options.get("directory", "."))))
+        if request.stand_in is not None:
+            return resolver.pins_of_both(request.keep, request.stand_in)
         return resolver.resolve_pins(request, site, options, "." if options.get("source") else root)
 
     def package(self, file: str) -> tuple[str, str]:

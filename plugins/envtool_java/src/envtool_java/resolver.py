@@ -30,6 +30,7 @@ HINT_TOOLS = (
 # A method that no class has: Surefire and Failsafe start their providers, which load the classes and run no test.
 # module-info is a class file that cannot be loaded: Surefire fails on one in the tests if a pattern names it.
 NO_TEST = ("-Dtest=*#envtoolRunsNoTest,!module-info", "-Dit.test=*#envtoolRunsNoTest,!module-info")
+_OF_ARCHITECTURE = re.compile(r"(?<![a-z0-9])(?:x86[-_]?64|x64|amd64|aarch[-_]?64|aarch_64|arm64)(?![a-z0-9])")
 FLAGS = (
     "-Dmaven.test.failure.ignore=true",
     "-DfailIfNoTests=false",
@@ -83,6 +84,20 @@ def resolve_pins(request: api.Request, site: api.Site, options: dict[str, Any], 
     directories = sorted(posixpath.dirname(path) for path in recorder.metadata)
     pins: dict[str, api.Json] = {"maven": maven, "java": java, "files": rows, "metadata": [*directories]}
     return pins | ({"distribution": distribution} if distribution else {})
+
+
+def pins_of_both(keep: api.Json, stand_in: api.StandIn) -> api.Json:
+    """Returns what the build asked for on this machine, as pins for another architecture. Raises ResolveError (code
+    other-platform) for a file that is for this machine's architecture, by its name: there the build asks for others."""
+    rows: Any = keep["files"] if isinstance(keep, dict) else ()
+    names = (posixpath.basename(row["path"]) for row in rows)
+    if name := next((name for name in names if _OF_ARCHITECTURE.search(name.lower())), ""):
+        raise api.ResolveError(
+            f"the build on {stand_in.arch} asks for {name}, which names an architecture: what it asks for there is"
+            " known where it runs",
+            code="other-platform",
+        )
+    return keep
 
 
 def _is_tested(completed: api.Completed) -> bool:

@@ -71,6 +71,7 @@ class Cargo(api.Kind):
     name: ClassVar[str] = "cargo"
     pins: ClassVar[api.Json] = PINS
     needs_only: ClassVar[bool] = True
+    stands_in: ClassVar[bool] = True  # Cargo.lock has the crates of every architecture
     schema: ClassVar[api.Json] = {
         "description": "the crates of a project, pinned by its Cargo.lock (or by cargo, if it has none), fetched by"
         " hash: cargo uses them in place of registries and git repositories, offline",

@@ -141,7 +141,10 @@ def _of_platform(fault: locking.LockFault) -> locking.LockFault:
     """Returns a fault of another platform, which its message names."""
     name = platform_of(fault.platform) or fault.platform
     message = f"{fault.problem.message}, on {name}" if name else fault.problem.message
-    return fault._replace(problem=replace(fault.problem, message=message))
+    hint = fault.problem.hint.replace(
+        "`envtool lock`", f"`envtool lock --platform {name}`" if name else "`envtool lock`"
+    )
+    return fault._replace(problem=replace(fault.problem, message=message, hint=hint))
 
 
 def _whole_fault(state: Literal["missing", "broken"], problem: Problem) -> locking.LockFault:

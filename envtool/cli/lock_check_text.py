@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.app.lock_file import LockCheck
+    from envtool.build.locking import LockFault
     from envtool.cli.common_options import Settings
     from envtool.model import Json
 
@@ -54,7 +55,8 @@ def format_check(check: LockCheck, mend: str, columns: int = 0) -> str:
     """The last lines: what the lock has, or how many faults of each sort there are, and the command that mends them."""
     if not check.faults:
         entries = "1 base or layer" if check.entries == 1 else f"{check.entries} bases and layers"
-        return fit_lines(f"{check.file} fits: {entries}, {', '.join(check.platforms)}", columns)
+        several = "complete for " if len(check.platforms) > 1 else ""
+        return fit_lines(f"{check.file} fits: {entries}, {several}{', '.join(check.platforms)}", columns)
     if not _mends(check):
         text = f"{check.file} fits the spec; the project's own lock file does not fit the project"
         return fit_lines(text, columns)
@@ -62,7 +64,19 @@ def format_check(check: LockCheck, mend: str, columns: int = 0) -> str:
     listed = ", ".join(f"{count} {word}" for word, count in counts.items())
     total = pluralize(len(check.faults), "fault")
     first = fit_lines(f"{check.file} does not fit the spec: {total} ({listed})", columns)
-    return f"{first}\nto mend it: {mend}"
+    platforms = f"{fit_lines(_by_platform(check), columns)}\n" if len(check.platforms) > 1 else ""
+    return f"{first}\n{platforms}to mend it: {mend}"
+
+
+def _by_platform(check: LockCheck) -> str:
+    """For each platform whether the lock is complete, or how many faults it has."""
+    counts = {platform: sum(_concerns(fault, platform) for fault in check.faults) for platform in check.platforms}
+    return ", ".join(f"{name}: {pluralize(count, 'fault') if count else 'complete'}" for name, count in counts.items())
+
+
+def _concerns(fault: LockFault, platform: str) -> bool:
+    """Whether a platform has a fault; one of the whole lock is a fault of each."""
+    return fault.state != "project" and fault.platform.partition(" ")[0] in ("", platform)
 
 
 def _mends(check: LockCheck) -> bool:
@@ -78,6 +92,9 @@ def check_json(check: LockCheck, mend: str) -> Json:
         "fits": not check.faults,
         "entries": check.entries,
         "platforms": [*check.platforms],
+        "complete": [
+            platform for platform in check.platforms if not any(_concerns(fault, platform) for fault in check.faults)
+        ],
         "faults": [
             {
                 "state": fault.state,

@@ -188,6 +188,24 @@ def test_a_platform_that_is_asked_for_has_to_be_there(project):
     assert found.also
 
 
+def test_each_platform_is_complete_or_has_its_faults(project):
+    """The base of this project pins its files, so that nobody is asked."""
+    (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
+    found = lock_file.check_lock(CommandRequest(directory=str(project)), ("linux/amd64", "linux/arm64"))
+    (here, other) = found.platforms
+    own = replace(found, faults=tuple(fault for fault in found.faults if fault.platform == other))
+    assert check_json(own, "mend")["complete"] == [here]
+    assert check_json(found, "mend")["complete"] == []
+    assert format_check(own, "mend").splitlines()[1] == f"{here}: complete, {other}: {len(own.faults)} fault"
+    assert format_check(replace(found, faults=()), "mend").endswith(f", complete for {here}, {other}")
+    name = lock_platforms.platform_of(other)
+    assert all(f"`envtool lock --platform {name}`" in fault.problem.hint for fault in own.faults)
+    alone = replace(found, platforms=(here,))
+    assert len(format_check(alone, "mend").splitlines()) == 2, "one platform needs no list"
+    whole = found.faults[0]._replace(platform="", state="broken")
+    assert check_json(replace(found, faults=(whole,)), "mend")["complete"] == []
+
+
 def test_what_is_missing_is_named(project):
     (project / "envtool.lock").write_text('{"version": 1, "entries": []}')
     assert [(fault.state, fault.subject) for fault in check(project).faults] == [("missing", "base")]

@@ -127,13 +127,13 @@ class PlatformLock:
             StandInLayer(
                 kind=self._graph.nodes[parent].kind.name,
                 pins=self._known[parent].pins,
-                own_pins=scheduler.node(parent).resolved.pins,
+                own_pins=scheduler.pins(parent),
             )
             for parent in node.below
         )
-        ground = parents_digest([[layer.pins, layer.own_pins] for layer in layers])
-        own_pins = scheduler.node(node.id).resolved.pins
-        return replace(answer.request, below=(ground,), keep=own_pins, stand_in=StandIn(arch=self._here, layers=layers))
+        below = (parents_digest([[layer.pins, layer.own_pins] for layer in layers]),) if layers else ()
+        own_pins = scheduler.pins(node.id)
+        return replace(answer.request, below=below, keep=own_pins, stand_in=StandIn(arch=self._here, layers=layers))
 
     def _raise_problems(self) -> None:
         if self._problems:

@@ -25,6 +25,7 @@ from envtool.build.stack import (
 )
 from envtool.errors import BuildError, EnvtoolError, PluginError
 from envtool.events import Progress
+from envtool.model import Json
 from envtool.plan.graph import Graph, Node, expand_parts, is_composite
 from envtool.tracking import track_work
 
@@ -267,6 +268,14 @@ class Scheduler:
                     error.locate(f"{node.subject} `{node.spec.name}`", node.spec.where)
                 future.set_exception(error)
         return future.result()
+
+    def pins(self, node_id: str) -> Json:
+        """Returns the pins of a base or layer. One whose pins need its parents is made with them. Raises as `stack`
+        does."""
+        node = self._graph.nodes[node_id]
+        if node.subject == "base" and is_composite(node.kind):
+            return self._answer(node).pins
+        return self.node(node_id).resolved.pins
 
     def parents_of(self, node: Node) -> Parents:
         """Returns the parents of a node, and makes them where they are missing. Raises as `stack` does."""

@@ -19,6 +19,7 @@ class Dockerfile(Base):
     """The base kind. Its pins: `images` (the pins of the kind `image`, by the name in FROM or --from) and `urls` (the
     files that ADD downloads). The base's own layer is the first layer of the image that the target stands on."""
 
+    stands_in: ClassVar[bool] = True  # the images of all architectures are then of one build
     name: ClassVar[str] = "dockerfile"
     pins: ClassVar[Json] = shapes.record(
         {

@@ -77,6 +77,7 @@ def parts(layers: Sequence[PinnedLayer], source: ImageLocation, manifest: str, r
 class ImageBase(Base):
     """The base kind. Its own layer is the image's first layer; see `pins.make_pins` for the pins."""
 
+    stands_in: ClassVar[bool] = True  # the images of all architectures are then of one build
     name: ClassVar[str] = "image"
     pins: ClassVar[Json] = pinned.SCHEMA
     schema: ClassVar[Json] = {

@@ -162,6 +162,33 @@ def test_an_answer_for_other_parents_is_not_remembered_for_these(world_of):
     assert len({request.below for request in StandingIn.requests}) == len(StandingIn.requests) == 2
 
 
+def test_a_base_gets_this_machines_pins_without_a_build(world_of):
+    """As images do: those of all architectures are then of one build. Sublayers need not be known for that."""
+    world = World(world_of().top / "image", {"e": ("base", (("one", None),))}, images=("base",))
+    kind = world.graph.nodes[world.graph.stacks["e"][0]].kind
+    requests = []
+
+    def resolve(request, site):
+        requests.append(request)
+        return {"resolved": request.arch}
+
+    type(kind).stands_in, kind.resolve = True, resolve
+    try:
+        other = lock_platforms.PlatformLock(world.graph, world.context, "aarch64")
+        other.resolve_without_stacks()
+        assert requests == [], "this machine's pins come first"
+        entries = other.entries(world.scheduler)
+    finally:
+        type(kind).stands_in = False
+        world.close()
+    assert [(request.arch, request.keep, request.below) for request in requests] == [
+        ("x86_64", None, ()), ("aarch64", {"resolved": "x86_64"}, ()),
+    ]  # fmt: skip
+    assert requests[1].stand_in == api.StandIn(arch="x86_64", layers=())
+    assert entries[0].pins == {"resolved": "aarch64"}
+    assert world.runner.programs == []
+
+
 def test_a_kind_may_refuse_by_itself(world_of):
     class Refusing(StandingIn):
         def resolve(self, request, site):

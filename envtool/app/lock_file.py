@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envtool.app import all_problems, output_files
 from envtool.app.command_request import CommandRequest
@@ -28,15 +28,22 @@ from envtool.model import Env, Where
 from envtool.project.source_files import VENDOR
 from envtool.spec.select_envs import stack_envs
 
+if TYPE_CHECKING:
+    from envtool.build.context import Context
+    from envtool.lock.lock import Lock
+    from envtool.plan.graph import Graph
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockResult:
-    """What `lock` did: `changes` to the lock, the number of its `entries`, and whether it was `written`."""
+    """What `lock` did: `changes` to the lock, the number of its `entries`, and whether it was `written`. `behind` are
+    values of `--platform`: the lock has entries of these architectures, which no longer fit."""
 
     file: str
     changes: tuple[LockChange, ...]
     entries: int
     written: bool
+    behind: tuple[str, ...] = ()
 
 
 def lock(
@@ -77,7 +84,26 @@ def lock(
     new = merge_locks(old, entries, platforms=frozenset(entry.question.platform for entry in entries), names=names)
     written = lock_file.write_lock(project.spec.root, project.spec.file, new)
     name = lock_file.lock_file_name(project.spec.file)
-    return LockResult(file=name, changes=diff_locks(old, new), entries=len(new.entries), written=written)
+    kept = _architectures(new) - {context.arch, *machines}
+    behind = tuple(
+        platform_of(machine) or machine for machine in sorted(kept) if not _fits(graph, new, context, machine)
+    )
+    return LockResult(file=name, changes=diff_locks(old, new), entries=len(new.entries), written=written, behind=behind)
+
+
+def _architectures(lock: Lock) -> set[str]:
+    """Returns those that the lock has entries of. Entries on one machine's own system, which have the system's name
+    behind it, do not count: others need not have them."""
+    return {entry.question.platform for entry in lock.entries if " " not in entry.question.platform}
+
+
+def _fits(graph: Graph, lock: Lock, context: Context, machine: str) -> bool:
+    there = replace(context, arch=machine, lock=lock, refresh=False, upgrading={}, tried=set())
+    try:
+        faults = locking.find_lock_faults(graph, lock, there, "", whole=False)
+    except SpecError:  # an entry that cannot be read
+        return False
+    return not faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +135,7 @@ def check_lock(request: CommandRequest, platforms: tuple[str, ...] = ()) -> Lock
         message = f"no {name} beside {project.spec.file}"
         problem = Problem(where=Where(file=name, line=1, column=1), message=message, code="no-lock", width=0)
         return LockCheck(file=name, faults=(_whole_fault("missing", problem),))
-    # entries for one machine's own system have its name after the architecture: others need not have them
-    known = {entry.question.platform for entry in lock.entries if " " not in entry.question.platform}
-    others = sorted((known | {*machines}) - {arch})
+    others = sorted((_architectures(lock) | {*machines}) - {arch})
     faults: dict[locking.LockFault, None] = {}
     for platform in (arch, *others):
         context = replace(project.context, arch=platform)

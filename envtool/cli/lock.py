@@ -49,8 +49,8 @@ def command(
     Locked versions that still fit the spec stay. --upgrade resolves all to the newest, or only the bases, layers and
     packages of these names. Prints what changed. Everything is built once, because the lock has the hash of each layer.
     --check asks no network: it lists what is missing, no longer fits or is not needed, and the command that mends it.
-    --platform adds entries for machines of another architecture, which are not built here. What asks programs of its
-    own base for versions (apt, pip, npm …) is locked on such a machine alone.
+    --platform adds entries for machines of another architecture, which are not built here: this machine's own layers
+    answer in their place. What cannot be known without such a machine is refused by name.
     """
     if names and not upgrade:
         hint = misplaced_names_hint(ctx, names) or "`envtool lock --upgrade NAME` moves it"

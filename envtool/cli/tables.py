@@ -275,16 +275,19 @@ def format_lock(result: LockResult, columns: int = 0) -> str:
     """A table of what changed, and the sum."""
     state = "written" if result.written else "unchanged"
     entries = "1 base or layer" if result.entries == 1 else f"{result.entries} bases and layers"
-    sum_up = f"{result.file}: {entries} locked, {state}"
+    sums = [fit_lines(f"{result.file}: {entries} locked, {state}", columns)]
+    if result.behind:
+        options = " ".join(f"--platform {name}" for name in result.behind)
+        sums.append(fit_lines(f"no longer fitting: {', '.join(result.behind)} (`envtool lock {options}`)", columns))
     if not result.changes:
-        return fit_lines(sum_up, columns)
+        return "\n".join(sums)
     platforms = len({change.platform for change in result.changes}) > 1
     rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
     rows += [
         (row.entry, row.name or "-", *_lock_cells(row), *([row.platform] if platforms else []))
         for row in result.changes
     ]
-    return "\n".join([*table(rows, columns), "", fit_lines(sum_up, columns)])
+    return "\n".join([*table(rows, columns), "", *sums])
 
 
 def _lock_cells(change: LockChange) -> tuple[str, str]:
@@ -299,6 +302,7 @@ def lock_json(result: LockResult) -> Json:
         "file": result.file,
         "written": result.written,
         "entries": result.entries,
+        "behind": [*result.behind],
         "changes": [
             {name: value for name, value in asdict(each).items() if name != "counts"} for each in result.changes
         ],

@@ -168,3 +168,55 @@ def test_a_source_distribution_is_refused_by_name(common):
     assert f"layer `requirements` cannot be locked for {PLATFORM}: " in refused.said
     assert "`docopt` has no wheel for it" in refused.said
     assert not (common.project / "envtool.lock").exists()
+
+
+NODE = """
+envs:
+  e: {base: {debian: bookworm}, language: node, toolchain: {node: "22.10.0"}, tasks: {test: "node -e 1"}}
+"""
+
+
+@ONE
+def test_node(common):
+    """The tarballs for the other cpu, of the same versions; the registry has them, by the hash of the lock file."""
+    pytest.importorskip("envtool_node")
+    common.write("package.json", json.dumps({"name": "ours", "version": "1.0.0", "dependencies": {"esbuild": "*"}}))
+    pins = lock_both(common, NODE)["node-modules"]
+    cpus = {"x86_64": "x64", "aarch64": "arm64"}
+    assert pins["node"]["cpu"] == cpus[OTHER]
+    entries = json.loads((common.project / "envtool.lock").read_text())["entries"]
+    (own,) = [entry["pins"] for entry in entries if entry["kind"] == "npm" and entry["platform"] == MACHINE]
+    assert pins["lock"] == own["lock"]
+    named = [{(item["name"], item["version"]) for item in some["files"]} for some in (pins, own)]
+    ((name, version),) = named[0] - named[1]
+    assert name == f"@esbuild/linux-{cpus[OTHER]}"
+    assert named[1] - named[0] == {(f"@esbuild/linux-{cpus[MACHINE]}", version)}
+    assert ("esbuild", version) in named[0] & named[1]
+    (item,) = [item for item in pins["files"] if item["name"] == name]
+    assert item["integrity"] == pins["lock"][f"node_modules/{name}"]["integrity"]
+    assert is_accepted(common)
+
+
+RUST_AND_GO = """
+envs:
+  e:
+    base: {debian: bookworm}
+    layers: [{apt: [cargo, golang-go]}, {cargo: {}}, {go: {}}]
+    tasks: {test: "true"}
+"""
+
+
+@ONE
+def test_sources_are_the_same_for_every_architecture(common):
+    for name in ("envtool_rust", "envtool_go"):
+        pytest.importorskip(name)
+    common.write("Cargo.toml", '[package]\nname = "ours"\nversion = "1.0.0"\n[dependencies]\nlibc = "0.2"\n')
+    common.write("src/lib.rs", "")
+    common.write("go.mod", "module example.org/ours\n\ngo 1.19\n")
+    pins = lock_both(common, RUST_AND_GO)
+    entries = json.loads((common.project / "envtool.lock").read_text())["entries"]
+    for kind in ("cargo", "go"):
+        (own,) = [entry["pins"] for entry in entries if entry["kind"] == kind and entry["platform"] == MACHINE]
+        assert pins[kind] == own
+    assert [crate["name"] for crate in pins["cargo"]["crates"]] == ["libc"]
+    assert is_accepted(common)

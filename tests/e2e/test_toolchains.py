@@ -207,6 +207,12 @@ def test_the_lock_has_another_architecture_too(common):
     assert {deb["arch"] for deb in entries[0]["pins"]["debs"]} <= {other, "all"}
     assert common.envtool("lock", "--check").status == 0
     assert common.envtool("lock").out.endswith("unchanged\n"), "what is locked for the other machine stays"
+    common.spec(spec.replace("22.10.0", "22.11.0"))
+    behind = common.envtool("lock")
+    assert behind.out.endswith(f"no longer fitting: linux/{other} (`envtool lock --platform linux/{other}`)\n"), (
+        behind.out
+    )
+    (common.project / "envtool.lock").write_text(text)
     common.spec(spec.replace("base: {debian: bookworm}", "base: host, layers: [{pip: [iniconfig]}]"))
     refused = common.envtool("lock", "--platform", f"linux/{other}")
     assert refused.status == 2

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from envtool import api
+from envtool.app import lock_file
 from envtool.build import lock_platforms, locking
+from envtool.cli.tables import format_lock, lock_json
 from envtool.errors import SpecError
 from envtool.lock.lock import lock_of, merge_locks
 from tests.unit.build.fakes import Fake, World
@@ -215,3 +217,22 @@ def test_other_errors_of_a_kind_are_its_own_and_name_the_platform(world_of):
     expected = r"envtool\.yaml:3: layer `one`: there is no such version \(for linux/arm64\)"
     with pytest.raises(api.ResolveError, match=expected):
         other_entries(world)
+
+
+def test_entries_that_stay_behind_are_told(world_of):
+    """`envtool lock` writes those of this machine and of `--platform`; the others may no longer fit."""
+    world = world_of()
+    lock = own_lock(world)
+    _, whole = other_entries(world, lock)
+    assert lock_file._architectures(whole) == {"x86_64", "aarch64"}
+    assert lock_file._fits(world.graph, whole, replace(world.context, refresh=True), "aarch64")
+    assert not lock_file._fits(world.graph, lock, world.context, "aarch64")
+    on_host = replace(lock.entries[-1], question=replace(lock.entries[-1].question, platform="aarch64 debian 12"))
+    assert lock_file._architectures(lock_of([*lock.entries, on_host])) == {"x86_64"}
+    result = lock_file.LockResult(file="envtool.lock", changes=(), entries=6, written=False, behind=("linux/arm64",))
+    assert format_lock(result).splitlines() == [
+        "envtool.lock: 6 bases and layers locked, unchanged",
+        "no longer fitting: linux/arm64 (`envtool lock --platform linux/arm64`)",
+    ]
+    assert lock_json(result)["behind"] == ["linux/arm64"]
+    assert len(format_lock(replace(result, behind=())).splitlines()) == 1

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from envtool.api import StandIn, StandInLayer
+from envtool.api import StandIn, StandInLayer, ToolchainKind
+from envtool.api.toolchains import earlier_version
 from envtool.build import resolution
 from envtool.build.locking import entry_of
 from envtool.build.scheduler import resolve
 from envtool.errors import MakeError, Problem, SpecError, UsageError
+from envtool.events import Noted
 from envtool.lock.lock import parents_digest
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from envtool.build.scheduler import Scheduler
     from envtool.build.stack import KnownLayer, ResolvedNode
     from envtool.lock.lock import LockEntry
+    from envtool.model import Json
     from envtool.plan.graph import Graph, Node
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}  # as OCI has them -> as `uname -m` prints them
@@ -117,8 +120,17 @@ class PlatformLock:
                 reason = error.message.partition(f"`{node.spec.name}`: ")[2]
             self._problems[_refusal(node, self._context.arch, reason, error.hint)] = None
             return
+        if answer.request.keep is not None and isinstance(node.kind, ToolchainKind):
+            self._note_version(node, answer.pins, answer.request.keep)
         request = replace(answer.request, stand_in=None)
         self._known[node.id] = resolution.apply_pins(node, request, answer.pins, keyed=False)
+
+    def _note_version(self, node: Node, pins: Json, own_pins: Json) -> None:
+        """Tells of a toolchain whose version differs: not every release is there for every architecture."""
+        there, here = earlier_version(pins), earlier_version(own_pins)
+        if there != here:
+            text = f"{node.spec.name} is {there} on {platform_of(self._context.arch)} and {here} here"
+            self._context.emit(Noted(text=f"{text}: its source has no {here} for it"))
 
     def _standing_in(self, node: Node, answer: Resolution, scheduler: Scheduler) -> Request:
         """Returns the request of a node on this machine's own stack. Its diff IDs are unknown: in their place stands

@@ -11,6 +11,7 @@ from envtool.app import lock_file
 from envtool.build import lock_platforms, locking
 from envtool.cli.tables import format_lock, lock_json
 from envtool.errors import SpecError
+from envtool.events import Noted
 from envtool.lock.lock import lock_of, merge_locks
 from tests.unit.build.fakes import Fake, World
 
@@ -217,6 +218,34 @@ def test_other_errors_of_a_kind_are_its_own_and_name_the_platform(world_of):
     expected = r"envtool\.yaml:3: layer `one`: there is no such version \(for linux/arm64\)"
     with pytest.raises(api.ResolveError, match=expected):
         other_entries(world)
+
+
+class Tool(Fake, api.ToolchainKind):
+    """A toolchain whose source has another newest version for aarch64."""
+
+    tool, title = "tool", "Tool"
+    newest = {"x86_64": "2.1", "aarch64": "2.0"}
+
+    def resolve(self, request, site):
+        row = {"name": "t", "version": self.newest[request.arch], "path": "t", "file": "t-2.tgz"}
+        return {"source": "s", "archives": [{**row, "sha256": "0" * 64, "size": 1}]}
+
+    def summary(self, request, pins):
+        return pins["archives"][0]["version"]
+
+
+@pytest.mark.parametrize(("newest", "notes"), [("2.0", 2), ("2.1", 0)])
+def test_a_toolchain_of_another_version_is_noted(world_of, monkeypatch, newest, notes):
+    monkeypatch.setitem(Tool.newest, "aarch64", newest)
+    world = world_of(Tool)
+    _, whole = other_entries(world)
+    texts = [event.text for event in world.events if isinstance(event, Noted)]
+    assert texts == [
+        f"{name} is 2.0 on linux/arm64 and 2.1 here: its source has no 2.1 for it" for name in ("one", "two")[:notes]
+    ]  # fmt: skip
+    world.events.clear()
+    other_entries(world, whole)
+    assert not [event for event in world.events if isinstance(event, Noted)], "what is locked is not told again"
 
 
 def test_entries_that_stay_behind_are_told(world_of):

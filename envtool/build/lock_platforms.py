@@ -64,8 +64,9 @@ class PlatformLock:
         """Resolves what needs no stack. Raises SpecError with all that cannot be locked without such a machine,
         MakeError, Interrupted."""
         for node in self._ready():
-            if not node.kind.stands_in or self._answer(node).known:
-                self._resolve(node, None)
+            answer = self._answer(node)
+            if answer.known or not node.kind.stands_in:
+                self._resolve(node, answer)
         self._problems |= dict.fromkeys(_on_this_machine(self._graph, self._context.arch))
         self._raise_problems()
 
@@ -74,7 +75,12 @@ class PlatformLock:
         they have no hash of a built layer. Raises as `resolve_without_stacks`."""
         expanded = scheduler.graph() if any(node.kind.stands_in for node in self._ready()) else self._graph
         for node in self._ready():
-            self._resolve(node, scheduler if node.kind.stands_in else None, expanded.nodes[node.id])
+            own: Sequence[KnownLayer] = ()
+            answer = self._answer(node)
+            if node.kind.stands_in and not answer.known:
+                own = scheduler.parents_of(expanded.nodes[node.id]).below
+                answer = answer._replace(request=self._standing_in(node, answer, own, scheduler))
+            self._resolve(node, answer, own)
         self._raise_problems()
         entries = (
             entry_of(node, self._known[node.id], self._below(node))
@@ -98,16 +104,9 @@ class PlatformLock:
         request = resolution.request_from_resolved(node, below, (), context)
         return resolution.find_resolution(node, request, below, context, use_cache=False)
 
-    def _resolve(self, node: Node, scheduler: Scheduler | None, expanded: Node | None = None) -> None:
-        """Resolves a node, with a scheduler on this machine's own stack. Notes a refusal."""
-        own: Sequence[KnownLayer] = ()
-        answer = self._answer(node)
+    def _resolve(self, node: Node, answer: Resolution, own: Sequence[KnownLayer] = ()) -> None:
+        """Resolves a node unless its answer is known, on this machine's `own` stack. Notes a refusal."""
         try:
-            if not answer.known and scheduler is not None:
-                assert expanded is not None
-                own = scheduler.parents_of(expanded).below
-                request = self._standing_in(node, answer, scheduler)
-                answer = answer._replace(request=request)
             if not answer.known:
                 answer = resolve(node, answer, own, self._context)
         except MakeError as error:
@@ -132,9 +131,9 @@ class PlatformLock:
             text = f"{node.spec.name} is {there} on {platform_of(self._context.arch)} and {here} here"
             self._context.emit(Noted(text=f"{text}: its source has no {here} for it"))
 
-    def _standing_in(self, node: Node, answer: Resolution, scheduler: Scheduler) -> Request:
-        """Returns the request of a node on this machine's own stack. Its diff IDs are unknown: in their place stands
-        what decides them, so that no remembered answer is for other parents."""
+    def _standing_in(self, node: Node, answer: Resolution, own: Sequence[KnownLayer], scheduler: Scheduler) -> Request:
+        """Returns the request of a node on this machine's `own` stack. The diff IDs of the other stack are unknown: in
+        their place stands all that decides the answer, so that no remembered one is for other parents."""
         layers = tuple(
             StandInLayer(
                 kind=self._graph.nodes[parent].kind.name,
@@ -143,7 +142,9 @@ class PlatformLock:
             )
             for parent in node.below
         )
-        below = (parents_digest([[layer.pins, layer.own_pins] for layer in layers]),) if layers else ()
+        below: tuple[str, ...] = ()
+        if layers:
+            below = (parents_digest([[layer.pins, layer.own_pins] for layer in layers]), *(it.diff_id for it in own))
         own_pins = scheduler.pins(node.id)
         return replace(answer.request, below=below, keep=own_pins, stand_in=StandIn(arch=self._here, layers=layers))
 

@@ -163,6 +163,8 @@ def test_an_answer_for_other_parents_is_not_remembered_for_these(world_of):
         entries, _ = other_entries(world, lock_of([*lock.entries, *aarch64]))
         assert entries[0].pins == {"resolved": name}
     assert len({request.below for request in StandingIn.requests}) == len(StandingIn.requests) == 2
+    base = world.scheduler.node(world.graph.stacks["e"][0])
+    assert {request.below[1:] for request in StandingIn.requests} == {(base.diff_id,)}, "what programs see counts, too"
 
 
 def test_a_base_gets_this_machines_pins_without_a_build(world_of):

@@ -121,7 +121,8 @@ def test_uv_of_this_machine_chooses_wheels_of_the_other_one():
          "`docopt` has no wheel for it, and what a source distribution requires is asked where it is built"),
         ({"packages": ["nn"]}, "envtool: uv ended with 1\n", "uv ended with 1"),
         ({"packages": ["nn"], "installer": "pip"}, "", "the spec says `installer: pip`"),
-        ({"packages": ["nn==1 --hash=sha256:00"]}, "", "`nn==1 --hash=sha256:00` is more than a name and a version"),
+        ({"packages": ["nn @ https://h.invalid/nn.tar.gz"]}, "",
+         "`nn @ https://h.invalid/nn.tar.gz` is more than a name and a version"),
     ],
 )  # fmt: skip
 def test_what_uv_does_not_answer_is_refused_and_pip_is_not_asked(options, error, reason):
@@ -132,6 +133,41 @@ def test_what_uv_does_not_answer_is_refused_and_pip_is_not_asked(options, error,
     assert caught.value.message == f"for another architecture uv resolves, and pip does not: {reason}"
     assert caught.value.hint.startswith("a lock file of the project") == ("no wheel" in reason)
     assert [script for script, *_ in site.ran] == (["with_uv.py"] if error else [])
+
+
+SHA256 = f"{3:064x}"  # of BOTH[1]; see `package`
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ([f"nn==1 --hash=sha256:{SHA256}"], True),
+        ([f"NN == 1 ; python_version > '3' --hash=sha256:{'0' * 64} --hash=sha256:{SHA256}"], True),
+        ([f"nn==1 --hash=sha256:{2:064x}"], False),
+        ([f"other==1 --hash=sha256:{SHA256}"], False),
+        ([f"other==1 --hash=sha256:{SHA256}", "nn==1"], False),
+    ],
+)
+def test_hashes_of_requirement_files_are_compared_with_what_uv_chose(lines, wanted):
+    """A call in which one line has a hash is one in which each file must have a known one, as for pip."""
+    site = Site()
+    if wanted:
+        assert Pip().resolve(request(lines), site)["files"][-1]["sha256"] == SHA256
+    else:
+        with pytest.raises(api.ResolveError, match=f"the requirement files have no hash of {BOTH[1]}"):
+            Pip().resolve(request(lines), site)
+    ((_, _, document, _),) = site.ran
+    assert document["calls"] == [[line.partition(" --hash")[0] for line in lines]]
+
+
+def test_hashes_count_for_their_own_call():
+    """`adds` are a call of their own, without hashes."""
+    site = Site({
+        **ANSWER, "calls": [package("nn", *BOTH), package("adder", "adder-1-py3-none-any.whl")],
+        "said": [*ANSWER["said"], ["adder", "1", "adder", "1", ""]],
+    })  # fmt: skip
+    options = {"packages": [f"nn==1 --hash=sha256:{SHA256}"], "adds": ["adder"]}
+    assert [file["name"] for file in Pip().resolve(request(options), site)["files"]][2:] == ["nn", "adder"]
 
 
 def test_an_architecture_without_uv_is_refused():

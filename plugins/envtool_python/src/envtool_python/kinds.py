@@ -197,10 +197,12 @@ class Pip(_VenvKind):
         """Resolves every requirement to a file. Raises ResolveError, FetchError."""
         from envtool_python.layer_inputs import PipInputs
         from envtool_python.pip_calls import read_requests
-        from envtool_python.uv_resolver import reason_against, resolve_with_uv
+        from envtool_python.uv_resolver import reason_against, resolve_with_uv, split_hashes
 
         options, files = _as_mapping(request.options), PipInputs(request, site)
         pip_request = read_requests(options, files)
+        if request.stand_in is not None and "locked" not in options:
+            pip_request = split_hashes(pip_request)
         lines = [line for call in pip_request.calls for line in call]
         site.note(f"resolving {_count(len(lines), 'requirement')}")
         reason = reason_against(options, pip_request)
@@ -220,7 +222,7 @@ class Pip(_VenvKind):
         from envtool_python.versions import pretend_version_variables
 
         options = _as_mapping(request.options)
-        resolver.places = pip_request.places
+        resolver.places, resolver.hashes = pip_request.places, pip_request.hashes
         if isinstance(request.options, dict):  # as `language: python` writes them; then a layer of the project follows
             resolver.build_lines = _declared_build(resolver.site, request.directory)
         lines = [line for call in pip_request.calls for line in call]

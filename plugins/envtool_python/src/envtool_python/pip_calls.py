@@ -47,6 +47,7 @@ class PipRequest:
     extras: tuple[str, ...] | None
     project_call: int
     places: Mapping[str, str]  # name of a requirement -> file and line, as in "requirements.txt:3", if known
+    hashes: tuple[Mapping[str, frozenset[str]], ...] = ()  # of each call, name -> sha256: see uv_resolver.split_hashes
 
 
 def read_requests(options: Mapping[str, Any], files: PipInputs) -> PipRequest:

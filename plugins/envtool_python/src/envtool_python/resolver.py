@@ -92,6 +92,7 @@ class Resolver:
         self.venv = venv
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}  # positions of requirements for errors: PipRequest.places
+        self.hashes: Sequence[Mapping[str, frozenset[str]]] = ()  # PipRequest.hashes, for uv alone
         self.build_lines: tuple[str, ...] = ()  # all that the project's build needs, if pyproject.toml says it
         self.info: dict[str, Any] = {}
         with ThreadPoolExecutor(1) as pool:  # the host's pip takes longer to start than the container

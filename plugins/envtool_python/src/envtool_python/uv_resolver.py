@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
@@ -16,6 +17,7 @@ from envtool_python.agent_script import TOOLS, uv_command, uv_resolving_binds
 from envtool_python.pins import Entry
 from envtool_python.pip_config import PipConfig, file_name, last_words, read_index
 from envtool_python.pylock import NotPinnedError, check_metadata, entries_of
+from envtool_python.requirements import name_of, normal
 from envtool_python.resolver import Resolver, make_fetch
 from envtool_python.simple_index import with_replacement_index
 from envtool_python.uv_config import uv_variables
@@ -54,6 +56,21 @@ def reason_against(options: Mapping[str, Any], pip_request: PipRequest) -> str:
     return ""
 
 
+def split_hashes(pip_request: PipRequest) -> PipRequest:
+    """Returns the request with the hashes of its lines apart. uv knows no hashes while it chooses:
+    `UvResolver.packages` compares them."""
+    calls, hashes = [], []
+    for call in pip_request.calls:
+        parts = [line.split(" --hash=") for line in call]
+        calls.append(tuple(line.rstrip() for line, *_ in parts))
+        listed = {
+            name_of(line): frozenset(value.strip().removeprefix("sha256:") for value in values)
+            for line, *values in parts
+        }
+        hashes.append(listed if any(listed.values()) else {})
+    return replace(pip_request, calls=tuple(calls), hashes=tuple(hashes))
+
+
 def _is_plain(line: str) -> bool:
     """Whether a line is a name with versions and a marker alone: no option, hash, URL or path."""
     from packaging.requirements import Requirement
@@ -88,6 +105,7 @@ class UvResolver(Resolver):
         self.places: Mapping[str, str] = {}
         self.build_lines = ()
         self.info: dict[str, Any] = {}
+        self.hashes = ()
         self._said: list[list[str]] = []
         entry, pinned = uv_entry(self._machine), uv_entry(site.arch)
         if entry is None or pinned is None:
@@ -163,8 +181,11 @@ class UvResolver(Resolver):
         """As Resolver's."""
         answer = self._run_uv("resolve", {**document, "build": [*self.build_lines]})
         files: dict[str, Entry] = {}
-        for text in answer["calls"]:
+        for number, text in enumerate(answer["calls"]):
+            allowed = self.hashes[number] if number < len(self.hashes) else {}
             for entry in self._entries(text):
+                if allowed and entry["sha256"] not in allowed.get(normal(entry["name"]), ()):
+                    raise LeftToPipError(f"the requirement files have no hash of {file_name(entry['url'])}")
                 files.setdefault(entry["name"], entry)
         with suppress(LeftToPipError):  # then the layer of the project asks itself, and says why
             if answer["build"]:

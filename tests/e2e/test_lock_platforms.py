@@ -84,6 +84,7 @@ def test_apt(common):
     assert {"file", "libpng-dev", "zlib1g-dev"} <= named[1]
     assert not base & named[0], "what is installed already is not chosen again"
     assert not (base | named[0]) & named[1]
+    assert ask(common, "unsatisfied", OTHER) == ask(common, "unsatisfied", MACHINE) == []
     assert is_accepted(common)
     for own, there in ask(common, "alike").values():
         assert own == there

@@ -25,7 +25,7 @@ _UNITTEST = re.compile(  # `test_a (tests.test_b.C.test_a)`
     r"(?P<name>\w+) \((?P<group>[^\W\d]\w*(?:\.\w+)+?)(?:\.(?P=name))?\)"
 )
 _GO = re.compile(r"(?P<group>[^\s\[\]]+)\.(?P<name>(?:Test|Example|Fuzz|Benchmark)\w*(?:/.*)?)")
-_JAVA = re.compile(r"(?P<group>(?:[a-z_][\w$]*\.)+[A-Z][\w$]*)\.(?P<name>[a-z_$][\w$]*)")
+_JAVA = re.compile(r"(?P<group>(?:[a-z_][\w$]*\.)+[A-Z][\w$]*)\.(?P<name>[a-z_$][\w$]*(?:[\[(].*)?)")
 
 
 def replace_invalid(text: str) -> str:

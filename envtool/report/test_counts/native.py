@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 class Tap(LineReader):
-    """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented lines are subtests."""
+    """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented lines are subtests. `Bail out!` ends
+    a run before its plan is fulfilled, and is an error."""
 
-    BEGINS = re.compile(r"TAP version \d+$|Bail out!")
+    BEGINS = re.compile(r"TAP version \d+$")
+    BAILS = re.compile(r"Bail out!(.*)$", re.IGNORECASE)
     PLAN = re.compile(r"1\.\.(\d+)(?: *#.*)?$")
     RESULT = re.compile(r"(not )?ok(?: (\d+))?(?: ((?:[^#\\]|\\.)*)(?:# *(skip|todo)\b.*)?.*)?$", re.IGNORECASE)
     OUTCOMES: ClassVar[dict[str, CaseOutcome]] = {"failed": "failed", "passed": "passed"}  # others: skipped
@@ -25,6 +27,7 @@ class Tap(LineReader):
         self._plan = -1
         self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
         self._cases: list[Case] = []
+        self._is_tap = False  # a version was printed, and no run has ended since
 
     def feed_line(self, text: str) -> Suite | None:
         if plan := self.PLAN.match(text):
@@ -34,6 +37,9 @@ class Tap(LineReader):
             return self._end(int(plan[1]))
         if self.BEGINS.match(text):
             self._begin()
+            self._is_tap = True
+        elif bails := self.BAILS.match(text):
+            return self._bail(bails[1].strip())
         elif result := self.RESULT.match(text):
             number = int(result[2]) if result[2] and len(result[2]) < 10 else self._seen() + 1
             if number != self._seen() + 1:
@@ -44,7 +50,7 @@ class Tap(LineReader):
             word = {"skip": "skipped", "todo": "todo"}.get(directive, "failed" if result[1] else "passed")
             self._counts[word] += 1
             if len(self._cases) < MAX_CASES:
-                name = (result[3] or "").strip().removeprefix("-").strip() or f"test {number}"
+                name = unescape_tap((result[3] or "").strip().removeprefix("-").strip()) or f"test {number}"
                 self._cases.append(Case(id=name, outcome=self.OUTCOMES.get(word, "skipped")))
             if self._seen() == self._plan:
                 return self._end(self._plan)
@@ -54,8 +60,15 @@ class Tap(LineReader):
         return sum(self._counts.values())
 
     def _begin(self, plan: int = -1) -> None:
-        self._plan = plan
+        self._plan, self._is_tap = plan, self._is_tap and plan >= 0
         self._counts, self._cases = dict.fromkeys(self._counts, 0), []
+
+    def _bail(self, reason: str) -> Suite | None:
+        known = self._is_tap or self._plan >= 0 or self._seen() > 0
+        (failed, *others), cases = self._counts.items(), self._cases
+        self._begin()
+        wrong = Case(id="Bail out!", outcome="error", message=reason)
+        return Suite.of(failed, ("error", 1), *others, proven=True, cases=(*cases, wrong)) if known else None
 
     def _end(self, plan: int) -> Suite | None:
         cases = agreeing(self._cases, failed=self._counts["failed"])
@@ -66,6 +79,11 @@ class Tap(LineReader):
     def is_epilogue(self, text: str) -> bool:
         """Accepts comments."""
         return text.startswith("#")
+
+
+def unescape_tap(name: str) -> str:
+    """Returns the name of a test without TAP's escapes: a backslash before `#`, or before another one."""
+    return re.sub(r"\\([#\\])", r"\1", name)
 
 
 class Prove(LineReader):
@@ -150,6 +168,7 @@ class Ctest(LineReader):
     """`67% tests passed, 1 tests failed out of 3`; only a test's own line says that it was skipped or not run."""
 
     TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +(\d+\.\d+) sec(?: .*)?$")
+    NAME = re.compile(r"[^:]+: (.+?) \.{2,}(?:\*\*\*|   ?Passed )")  # a name may have dots, too
     TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
     AFTER = re.compile(
         r"(Total Test time |Label Time Summary|The following tests |\t|Errors while running CTest"
@@ -187,7 +206,8 @@ def _ctest_case(text: str, word: str, seconds: float) -> Case:
     outcome: CaseOutcome = "passed" if word == "Passed" else "failed"
     if word in ("Skipped", "Not Run (Disabled)"):
         outcome = "skipped"
-    name = text.partition(": ")[2].partition(" .")[0]
+    named = Ctest.NAME.match(text)
+    name = named[1] if named else text.partition(": ")[2].partition(" .")[0]
     return Case(id=name, outcome=outcome, seconds=seconds, message=word if outcome == "failed" else "")
 
 

@@ -19,24 +19,26 @@ class Surefire(LineReader):
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
     COUNTS = r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)(?:, Flakes: \d+)?"
     LINE = re.compile(rf"(\[(?:INFO|WARNING|ERROR)\] )?{COUNTS}(, Time elapsed: .*)?$")
-    # `x.SumsTest.adds  Time elapsed: …  <<< FAILURE!`, before 3.0 `adds(x.SumsTest)  …`
+    # `x.SumsTest.adds(int)[2] -- Time elapsed: …  <<< FAILURE!`, before 3.0 `adds(x.SumsTest)  …`
     FAILED = re.compile(
-        r"(?:\[ERROR\] )?([\w.$]+)(?:\(([\w.$]+)\)|(?:\[[^\]]{0,200}\]|\([^)]{0,200}\))?)"
+        r"(?:\[ERROR\] )?([\w.$]+)((?:\[[^\]]{0,200}\]|\([^)]{0,200}\)){0,3})"
         r" +(?:-- )?Time elapsed: (\d+(?:[.,]\d+)?) s(?:ec)? +<<< (FAILURE|ERROR)!$"
     )
+    SECTION = re.compile(r"(?:\[(?:WARNING|ERROR)\] )?(Flakes|Failures|Errors): *$")
+    FLAKE = re.compile(r"(?:\[WARNING\] )?(\S+)$")  # a test that failed, and passed when it ran again
     AFTER = re.compile(r"\[(INFO|WARNING|ERROR)\]")
 
     def __init__(self) -> None:
         self._classes = [0, 0, 0, 0]
         self._results = False
         self._cases: list[Case] = []
+        self._section = ""
+        self._flakes: set[str] = set()
 
     def feed_line(self, text: str) -> Suite | None:
         match = self.LINE.match(text)
         if not match:
-            self._results = self._results or bool(self.RESULTS.match(text))
-            if (wrong := self.FAILED.match(text)) and len(self._cases) < MAX_CASES:
-                self._cases.append(_surefire_case(wrong))
+            self._read_other(text)
             return None
         counts = [int(number) for number in match.groups()[1:5]]
         if match[6]:
@@ -46,20 +48,42 @@ class Surefire(LineReader):
             return None
         proven = self._results and counts == self._classes
         self._results, self._classes = False, [0, 0, 0, 0]
-        cases, self._cases = self._cases, []
         run, failed, errors, skipped = counts
+        cases = agreeing(self._take_cases(failed + errors), failed=failed + errors)
         passed = run - failed - errors - skipped
         parts = (("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped))
-        return Suite.of(*parts, proven=proven, cases=agreeing(cases, failed=failed + errors))
+        return Suite.of(*parts, proven=proven, cases=cases)
+
+    def _read_other(self, text: str) -> None:
+        self._results = self._results or bool(self.RESULTS.match(text))
+        if section := self.SECTION.match(text):
+            self._section = section[1]
+        elif wrong := self.FAILED.match(text):
+            if len(self._cases) < MAX_CASES:
+                self._cases.append(_surefire_case(wrong))
+        elif self._section == "Flakes" and (flake := self.FLAKE.match(text)) and len(self._flakes) < MAX_CASES:
+            self._flakes.add(flake[1])
+
+    def _take_cases(self, failed: int) -> list[Case]:
+        """Returns the cases of the module that ends. With `rerunFailingTestsCount` a test has a line for each time that
+        it failed, also if it passed in the end."""
+        cases, flakes = self._cases, self._flakes
+        self._cases, self._flakes, self._section = [], set(), ""
+        if len(cases) > failed:
+            cases = [case for case in {case.id: case for case in cases}.values() if case.id not in flakes]
+        return cases
 
     def is_epilogue(self, text: str) -> bool:
         return bool(self.AFTER.match(text))
 
 
 def _surefire_case(failed: re.Match[str]) -> Case:
-    name = f"{failed[2]}.{failed[1]}" if failed[2] else failed[1]
+    name, behind = failed[1], failed[2]
+    if "." not in name and behind.endswith(")"):
+        behind, _, group = behind[:-1].rpartition("(")
+        name = f"{group}.{name}"
     outcome: CaseOutcome = "error" if failed[4] == "ERROR" else "failed"
-    return Case(id=name, outcome=outcome, seconds=float(failed[3].replace(",", ".")))
+    return Case(id=name + behind, outcome=outcome, seconds=float(failed[3].replace(",", ".")))
 
 
 class Rspec(LineReader):

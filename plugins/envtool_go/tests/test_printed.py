@@ -80,12 +80,38 @@ NOT_BUILT = (
     json.dumps({"ImportPath": P, "Action": "build-fail"}) + "\n" + event(P, "start") + event(P, "fail", elapsed=0)
 )
 
+VERBOSE_PANIC = """\
+=== RUN   TestA
+--- PASS: TestA (0.00s)
+=== RUN   TestB
+panic: boom
+
+goroutine 20 [running]:
+FAIL\texample.org/p\t0.009s
+=== RUN   TestC
+--- PASS: TestC (0.00s)
+PASS
+ok  \texample.org/q\t0.003s
+FAIL
+"""
+TWICE = "".join(
+    [
+        event(P, "start"),
+        *test_run(P, "TestF", "fail", "    p_test.go:4: first\n"),
+        *test_run(P, "TestF", "pass"),
+        event(P, "fail", elapsed=0.3),
+    ]
+)
+
 
 @pytest.mark.parametrize(
     ("reader", "output", "counts", "failed"),
     [
         (PLAIN, VERBOSE, "1 failed, 1 passed", [f"{P}.TestBad"]),
         (PLAIN, QUIET, "2 packages failed, 1 package passed", [f"{P}.TestBad"]),
+        (PLAIN, "printed--- FAIL: TestBad (0.00s)\nFAIL\nFAIL\tp\t0.1s\n", "1 package failed", ["p.TestBad"]),
+        (PLAIN, VERBOSE_PANIC, "1 failed, 2 passed", [f"{P}.TestB"]),
+        (JSON, TWICE, "1 failed, 1 passed", [f"{P}.TestF"]),
         (JSON, MIXED, "1 failed, 2 passed, 1 skipped", [f"{P}.TestBad/sub", f"{P}.TestBad"]),
         (JSON, PANIC, "1 failed", [f"{P}.TestA"]),
         (JSON, NOT_BUILT, "1 package failed", []),
@@ -103,3 +129,12 @@ def test_messages_and_times():
     assert cases[f"{P}.TestBad"].message == "p_test.go:4: bad"
     assert cases[f"{P}.TestSkip"].message == "p_test.go:6: later"
     assert cases[f"{Q}.TestQ"].seconds == 0.25
+
+
+@pytest.mark.parametrize(
+    ("reader", "output", "counts", "name"),
+    [(PLAIN, VERBOSE_PANIC, "1 failed, 2 passed", "TestB"), (JSON, PANIC, "1 failed", "TestA")],
+)
+def test_a_test_that_did_not_end_has_the_panic(reader, output, counts, name):
+    cases = {case.id: case for case in testing.check_reader(reader, output, counts)}
+    assert cases[f"{P}.{name}"].message == "panic: boom"

@@ -45,6 +45,40 @@ def test_pytest(output, counts, cases):
     assert found == cases if isinstance(cases, list) else len(found) == cases
 
 
+SUBTESTS = """\
+= test session starts =
+test_a.py::T::test_us SUBFAILED(i=0)                    [ 50%]
+test_a.py::T::test_us PASSED                            [ 50%]
+test_a.py::test_sub SUBFAILED[m (a) b] (i='x - y')      [100%]
+test_a.py::test_sub SUBFAILED[m (a) b] (i='x - y')      [100%]
+test_a.py::test_sub FAILED                              [100%]
+= short test summary info =
+SUBFAILED(i=0) test_a.py::T::test_us - AssertionError: 0 != 1
+SUBFAILED[m (a) b] (i='x - y') test_a.py::test_sub - assert 0
+SUBFAILED[m (a) b] (i='x - y') test_a.py::test_sub - assert 0
+FAILED test_a.py::test_sub - contains 2 failed subtests
+= 4 failed, 1 passed in 0.10s =
+"""
+
+
+def test_a_subtest_that_failed_is_a_case_and_its_test_did_not_pass():
+    cases = testing.check_reader(PYTEST, SUBTESTS, "4 failed, 1 passed")
+    twice = ("test_a.py::test_sub [m (a) b] (i='x - y')", "failed", "assert 0")
+    assert [(case.id, case.outcome, case.message) for case in cases] == [
+        ("test_a.py::T::test_us (i=0)", "failed", "AssertionError: 0 != 1"),
+        twice,
+        twice,
+        ("test_a.py::test_sub", "failed", "contains 2 failed subtests"),
+    ]
+
+
+def test_a_subtest_of_the_plugin():
+    output = "= test session starts =\n= short test summary info =\n"
+    output += "SUBFAIL test_a.py::T::test_us - AssertionError: no\nSUBFAIL nothing\n= 1 failed, 1 passed in 0.10s =\n"
+    (case,) = testing.check_reader(PYTEST, output, "1 failed, 1 passed")
+    assert (case.id, case.message) == ("test_a.py::T::test_us", "AssertionError: no")
+
+
 BARS = "=" * 70, "-" * 70
 
 

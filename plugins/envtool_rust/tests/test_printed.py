@@ -114,3 +114,45 @@ def test_crates_of_a_stack():
     assert crates_with(testing.MemoryTree(TREE), "/opt/cargo/crates/serde-1.0.1/src/lib.rs") == [package]
     assert crates_with(testing.MemoryTree(TREE), "/opt/cargo/crates/bad-1.0.0/x") == []
     assert crates_with(testing.MemoryTree(TREE), "/usr/bin/x") == []
+
+
+CRASH = """\
+     Running tests/it.rs (target/debug/deps/it-1245ce0d238d968c)
+
+running 2 tests
+test a_b ... ok
+error: test failed, to rerun pass `--test it`
+
+Caused by:
+  process didn't exit successfully: `/m/target/debug/deps/it-1245ce0d238d968c` (signal: 6, SIGABRT: process abort signal)
+   Doc-tests m
+
+running 2 tests
+test src/lib.rs - (line 1) ... FAILED
+test src/lib.rs - two (line 8) - compile fail ... ok
+
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.47s
+
+error: doctest failed, to rerun pass `--doc`
+"""
+
+
+def test_a_program_that_crashed_hides_none_of_those_behind_it():
+    cases = testing.check_reader(CARGO, CRASH, "1 failed, 1 program failed, 2 passed")
+    assert [(case.id, case.outcome, case.message) for case in cases] == [
+        ("tests/it.rs::a_b", "passed", ""),
+        ("tests/it.rs", "failed", "signal: 6, SIGABRT: process abort signal"),
+        ("src/lib.rs - (line 1)", "failed", ""),
+        ("src/lib.rs - two (line 8)", "passed", ""),
+    ]
+
+
+def test_names_are_those_that_cargo_takes():
+    output = """\
+running 2 tests
+test tests::sp - should panic ... FAILED
+test tests::ig ... ignored, slow ... ok
+test result: FAILED. 0 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+"""
+    cases = testing.check_reader(CARGO, output, "1 failed, 1 ignored")
+    assert [(case.id, case.outcome) for case in cases] == [("tests::sp", "failed"), ("tests::ig", "skipped")]

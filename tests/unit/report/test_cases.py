@@ -234,6 +234,49 @@ def test_the_tests_that_an_output_names(output, cases):
     assert [*suite.cases] == cases
 
 
+RERUN = """\
+[ERROR] x.ATest.par(String)[2] -- Time elapsed: 0.009 s <<< FAILURE!
+[ERROR] x.ATest.rep()[1] -- Time elapsed: 0.049 s <<< ERROR!
+[ERROR] x.ATest.flaky -- Time elapsed: 0.007 s <<< FAILURE!
+[ERROR] x.ATest.par(String)[2] -- Time elapsed: 0.011 s <<< FAILURE!
+[ERROR] x.ATest.rep()[1] -- Time elapsed: 0.05 s <<< ERROR!
+[INFO] Results:
+[INFO]
+[ERROR] Failures:
+[ERROR] x.ATest.par(String)[2]
+[ERROR]   Run 1: ATest.par:9 expected: <a> but was: <b (c)>
+[WARNING] Flakes:
+[WARNING] x.ATest.flaky
+[ERROR]   Run 1: ATest.flaky:7 first
+[INFO]   Run 2: PASS
+[ERROR] Tests run: 4, Failures: 1, Errors: 1, Skipped: 0, Flakes: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "cases"),
+    [
+        (RERUN, [case("x.ATest.par(String)[2]", seconds=0.011), case("x.ATest.rep()[1]", "error", 0.05)]),
+        (
+            (
+                "1/1 Test #1: a and ... b - *** c .............***Failed    0.01 sec\n\n"
+                "0% tests passed, 1 tests failed out of 1\n"
+            ),
+            [case("a and ... b - *** c", seconds=0.01, message="Failed")],
+        ),
+        (
+            "1..2\nnot ok 1 - a \\# b \\\\ c\nBail out! no database\n",
+            [case("a # b \\ c"), case("Bail out!", "error", message="no database")],
+        ),
+    ],
+    ids=["surefire runs tests again", "a name with dots", "TAP that ends before its plan"],
+)
+def test_names_that_peers_lost(output, cases):
+    suite = read(output)
+    assert suite is not None
+    assert [*suite.cases] == cases
+
+
 def test_more_failures_than_were_counted_are_not_believed():
     """A test of pytest's own plugins prints what a run prints."""
     forged = PYTEST.replace("FAILED tests/test_a.py", "FAILED tests/test_z.py::test_other - no\nFAILED tests/test_a.py")

@@ -24,6 +24,7 @@ class GoTest(api.LineReader):
     PACKAGE = re.compile(
         r"(?:(ok)  \t\S+\t(?:\d+\.\d+s|\(cached\))|FAIL\t\S+(?:\t\d+\.\d+s| \[(?:build|setup) failed\]))(?:\s.*)?$"
     )
+    RAISED = re.compile(r"panic: .+|fatal error: .+")
     AFTER = re.compile(r"(FAIL$|\?   \t|ok  \t|\t\S+\t\tcoverage: |exit status \d+$)")
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class GoTest(api.LineReader):
         self._verbose = False  # tests of the current package were reported, so its own line is not counted
         self._cases: list[api.Case] = []  # of the current package
         self._unnamed: api.Suite | None = None  # of the test program that ended, until a line names its package
+        self._raised = ""  # what ended the test program, if it panicked or took too long
 
     def feed_line(self, text: str) -> api.Suite | None:
         unnamed, self._unnamed = self._unnamed, None
@@ -48,18 +50,27 @@ class GoTest(api.LineReader):
         elif package := self.PACKAGE.match(text):
             name = text.split("\t")[1].split(" ", maxsplit=1)[0]
             if self._verbose:
-                suite, self._verbose = self._end(name), False
+                suite, self._verbose = self._end(name, died=not package[1]), False
                 return suite or (_with_package(unnamed, name) if unnamed else None)
             cases = self._take_cases(name)
             if package[1]:
                 return None if text.endswith("[no tests to run]") else api.Suite.of(("package passed", 1), proven=True)
             return api.Suite.of(("package failed", 1), proven=True, cases=cases)
-        elif result and text.startswith("--- FAIL: ") and not self._verbose:  # without -v, only failures have a line
-            self._note(result)
+        elif result and result[1] == "FAIL" and not self._verbose and not text[0].isspace():
+            self._note(result)  # without -v, only failures have a line
+        elif self._begun and not self._raised and (raised := self.RAISED.match(text)):
+            self._raised = raised[0][:MAX_MESSAGE]
         return None
 
-    def _end(self, package: str = "") -> api.Suite | None:
+    def _end(self, package: str = "", *, died: bool = False) -> api.Suite | None:
+        """Returns the suite of the test program that ends. Tests that had not ended when it `died` failed."""
+        if died:
+            for name in self._begun[: MAX_CASES - len(self._cases)]:
+                self._cases.append(api.Case(id=name, outcome="failed", message=self._raised))
+            self._counts += ["failed"] * len(self._begun)
+            self._begun = []
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
+        self._raised = ""
         cases = _agreeing(self._take_cases(package), counts.count("failed"))
         parts = ((word, counts.count(word)) for word in ("failed", "passed", "skipped"))
         return api.Suite.of(*parts, proven=not begun, cases=cases)
@@ -87,7 +98,7 @@ class GoTestJson(api.LineReader):
 
     def __init__(self) -> None:
         self._begun: dict[str, set[str]] = {}
-        self._cases: dict[str, dict[str, api.Case]] = {}
+        self._cases: dict[str, list[api.Case]] = {}
         self._messages: dict[tuple[str, str], str] = {}
         self._counts: dict[str, list[str]] = {}
 
@@ -123,17 +134,17 @@ class GoTestJson(api.LineReader):
             message = self._messages.pop(key, "") if outcome != "passed" else ""
             if "/" not in test:
                 self._counts.setdefault(package, []).append(outcome)
-            cases = self._cases.setdefault(package, {})
+            cases = self._cases.setdefault(package, [])
             if ("/" not in test or outcome == "failed") and len(cases) < MAX_CASES:
                 elapsed = event.get("Elapsed")
                 seconds = float(elapsed) if isinstance(elapsed, (int, float)) and 0 <= elapsed < 1e9 else None
-                name = f"{package}.{test}"
-                cases[name] = api.Case(id=name, outcome=outcome, seconds=seconds, message=message)
+                cases.append(api.Case(id=f"{package}.{test}", outcome=outcome, seconds=seconds, message=message))
 
     def _end(self, package: str, action: str) -> api.Suite | None:
         known, begun = package in self._begun, self._begun.pop(package, set())
-        counts, cases = self._counts.pop(package, []), tuple(self._cases.pop(package, {}).values())
-        self._messages = {key: value for key, value in self._messages.items() if key[0] != package}
+        counts, cases = self._counts.pop(package, []), tuple(self._cases.pop(package, []))
+        messages, self._messages = self._messages, {}
+        self._messages = {key: value for key, value in messages.items() if key[0] != package}
         self.inside = len(self._begun)
         left = sum("/" not in test for test in begun)
         if not counts and not left and action == "fail":  # it could not be built, or ended before its first test
@@ -143,7 +154,10 @@ class GoTestJson(api.LineReader):
         parts = [(word, counts.count(word)) for word in ("failed", "passed", "skipped")]
         if left and action == "fail":  # tests that had not ended when the package did: a panic, a time-out
             parts[0] = ("failed", parts[0][1] + left)
-            cases += tuple(api.Case(id=f"{package}.{test}", outcome="failed") for test in sorted(begun))[:MAX_CASES]
+            cases += tuple(
+                api.Case(id=f"{package}.{test}", outcome="failed", message=messages.get((package, test), ""))
+                for test in sorted(begun)[:MAX_CASES]
+            )
         return api.Suite.of(*parts, proven=known, cases=cases if agree else ())
 
     def is_epilogue(self, text: str) -> bool:

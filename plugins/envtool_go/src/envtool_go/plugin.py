@@ -72,7 +72,10 @@ def envtool_output_readers() -> list[api.OutputReader]:
     """Readers of go test, with and without -json."""
     return [
         api.OutputReader(
-            name="go test", start=_read_go_test, begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)", contains=r"--- [PFS]"
+            name="go test",
+            start=_read_go_test,
+            begins=r"=== RUN|ok |PASS$|FAIL(?:$|\t)|panic: |fatal error: ",
+            contains=r"--- [PFS]",
         ),
         api.OutputReader(name="go test -json", start=_read_go_json, begins=r"\{\""),
     ]

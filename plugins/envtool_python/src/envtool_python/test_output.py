@@ -69,7 +69,20 @@ class Pytest(api.LineReader):
             case = _verbose_case(text)
             if case and len(self._cases) < MAX_CASES:
                 self._cases[case.id] = case
-        elif text.startswith(("FAILED ", "ERROR ")) and len(self._summed_up) < MAX_CASES:
+        elif len(self._summed_up) < MAX_CASES:
+            self._read_summary(text)
+
+    def _read_summary(self, text: str) -> None:
+        """Notes the case of a line below `short test summary info`. `SUBFAILED[message] (i=0) test_a.py::test_b` is a
+        test of its own, as in the counts: pytest may call the test that it is part of passed."""
+        assert self._summed_up is not None
+        if text.startswith("SUBFAIL"):
+            words, test, message = _split_subtest(text)
+            self._cases.pop(test, None)
+            if test:
+                case = api.Case(id=f"{test} {words}".rstrip(), outcome="failed", message=message)
+                self._summed_up[f"{len(self._summed_up)} {case.id}"] = case  # two may have one name
+        elif text.startswith(("FAILED ", "ERROR ")):
             word, _, rest = text.partition(" ")
             name, message = _split_message(rest)
             if "::" in name or name.endswith(".py"):
@@ -118,6 +131,17 @@ def _split_message(text: str) -> tuple[str, str]:
     while end >= 0 and text.count("[", 0, end) > text.count("]", 0, end):  # in a test's parameters
         end = text.find(" - ", text.find("]", end)) if "]" in text[end:] else -1
     return (text[:end], text[end + 3 :]) if end >= 0 else (text, "")
+
+
+def _split_subtest(text: str) -> tuple[str, str, str]:
+    """Splits a line of the summary about a subtest into what pytest says of it (its message and parameters, of any
+    form), the id of its test, and the message: `SUBFAILED[m] (i=0) test_a.py::test_b - assert 0`. The id is "" where
+    the line has none."""
+    start = text.rfind(" ", 0, max(text.find(".py::"), 0)) + 1
+    if not start:
+        return "", "", ""
+    test, message = _split_message(text[start:])
+    return text[:start].removeprefix("SUBFAIL").removeprefix("ED").strip(), test, message
 
 
 class Unittest(api.LineReader):
@@ -216,7 +240,7 @@ READERS = (
     api.OutputReader(
         name="pytest",
         start=Pytest,
-        begins=r"=|\d|[.FEsxXR]+$|no tests ran|-+ Captured |FAILED |ERROR ",
+        begins=r"=|\d|[.FEsxXR]+$|no tests ran|-+ Captured |FAILED |ERROR |SUBFAIL",
         contains=r"\[100%\]$| (?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)(?: |$)",
     ),
     api.OutputReader(

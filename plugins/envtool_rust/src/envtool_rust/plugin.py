@@ -74,13 +74,14 @@ def envtool_output_readers() -> list[api.OutputReader]:
         api.OutputReader(
             name="cargo test",
             start=_read_cargo_test,
-            begins=r"running \d|test (?:result: |\S)| +Running |   Doc-tests |thread '",
+            begins=r"running \d|test (?:result: |\S)| +Running |   Doc-tests |  process didn't exit|thread '",
             contains=r" --- FAILED$",
         ),
         api.OutputReader(
             name="cargo nextest",
             start=_read_nextest,
-            begins=r" +(?:Starting \d|Summary \[|(?:TRY \d+ )?(?:PASS|FAIL|FLAKY|LEAK|SIG[A-Z]+|TIMEOUT|TMT|ABORT) )",
+            begins=r" +(?:Starting \d|Summary \["
+            r"|(?:TRY \d+ )?(?:PASS|FAIL|FLAKY|LEAK(?:-FAIL)?|SIG[A-Z]+|TIMEOUT|TMT|ABORT) )",
         ),
     ]
 

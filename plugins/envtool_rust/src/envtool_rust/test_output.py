@@ -25,7 +25,10 @@ class CargoTest(api.LineReader):
     AFTER = re.compile(
         r"( +Running |   Doc-tests |Caused by:|  process didn't exit|    `-p |all doctests ran in |error: (?:doc)?test)"
     )
-    TEST = re.compile(r"(?:test )?(\S.*) (?:\.\.\.|---) (ok|FAILED|ignored)(?:, .*)?$")
+    CRASH = re.compile(r"  process didn't exit successfully: .*?(?: \((signal: .*|exit status: .*)\))?$")
+    TEST = re.compile(
+        r"(?:test )?(\S.*?)(?: - (?:should panic|compile fail|compile))? (?:\.\.\.|---) (ok|FAILED|ignored)(?:, .*)?$"
+    )
     PANIC = re.compile(r"thread '(.+)' (?:\(\d+\) )?panicked at (.+)$")
     OUTCOMES: ClassVar[dict[str, Outcome]] = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
 
@@ -46,6 +49,8 @@ class CargoTest(api.LineReader):
             self._panics.setdefault(panic[1], f"panicked at {panic[2].rstrip(':')}")
         elif (test := self.TEST.match(text)) and len(self._cases) < MAX_CASES:
             self._cases.append((test[1], self.OUTCOMES[test[2]]))
+        elif self._begun and (crash := self.CRASH.match(text)):
+            return self._end_crashed(crash[1] or "")
         match = self.ENDS.match(text)
         if not match:
             return None
@@ -59,6 +64,19 @@ class CargoTest(api.LineReader):
         parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
         otherwise = api.BARE
         return api.Suite.of(*parts, proven=began, otherwise=otherwise, cases=self._take_cases(failed))
+
+    def _end_crashed(self, how: str) -> api.Suite | None:
+        """Returns the suite of a test program that ended without a result, as by `abort()`: it failed, with the tests
+        that it named before."""
+        self._begun.pop()
+        self.inside = len(self._begun)
+        if self._begun:
+            return None
+        found = [outcome for _, outcome in self._cases]
+        parts = (("failed", found.count("failed")), ("program failed", 1), ("passed", found.count("passed")))
+        program = api.Case(id=self._program or "test program", outcome="failed", message=how)
+        cases = (*self._take_cases(found.count("failed")), program)
+        return api.Suite.of(*parts, ("ignored", found.count("skipped")), proven=True, cases=cases)
 
     def _take_cases(self, failed: int) -> tuple[api.Case, ...]:
         """Returns the cases of the program that ends, or () if more of them failed than it counted."""
@@ -85,7 +103,7 @@ class Nextest(api.LineReader):
 
     STARTS = re.compile(r" +Starting (\d+) tests? across \d+ binar(?:y|ies)")
     TEST = re.compile(
-        r" +(?:TRY \d+ )?(PASS|FAIL|FLAKY|LEAK|SIG(?:ABRT|SEGV|BUS|ILL|FPE|TRAP|KILL|TERM)|TIMEOUT|TMT|ABORT)"
+        r" +(?:TRY \d+ )?(PASS|FAIL|FLAKY|LEAK(?:-FAIL)?|SIG(?:ABRT|SEGV|BUS|ILL|FPE|TRAP|KILL|TERM)|TIMEOUT|TMT|ABORT)"
         r" (?:\d+/\d+ )?\[ *>?(\d+\.\d+)s\] (?:\( *\d+/\d+\) )?(\S+)(?: (\S.*))?$"
     )
     SUMMARY = re.compile(r" +Summary \[ *\d+\.\d+s\] (\d+)(?:/\d+)? tests? run: (.+)$")

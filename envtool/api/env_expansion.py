@@ -23,8 +23,9 @@ class Project(Protocol):
     checkout."""
 
     def read(self, path: str) -> str | None:
-        """Returns the text of a project-relative file, or None if there is none (this is recorded too). Raises
-        UsageError if the path leads out of the project, or is not a regular file, or not text."""
+        """Returns the text of a project-relative file, or None if there is none (this is recorded too). Its lines end
+        with a line feed, and it has no byte order mark. Raises UsageError if the path leads out of the project, or is
+        not a regular file, or not text."""
 
     def read_bytes(self, path: str) -> bytes | None:
         """Like `read`, but returns the bytes, for files that declare their own encoding."""
@@ -88,7 +89,8 @@ class WantedVersion:
 
     `wanted` is as in Decision; `entry` says what in the file, as in "engines.node". `allows` is for a file that says
     which versions will do, and not which one is used: what `ToolchainKind.accepts` takes, such as a range. Such files
-    decide last."""
+    decide last. If `wanted` is "", the file names `entry`, which is no version: it is passed over, and named unless an
+    earlier file decides."""
 
     wanted: str
     file: str

@@ -53,8 +53,9 @@ def choose_version(
     """Returns which version the project's files want. `names` are those that version managers have for the toolchain
     beside `tool`, `wants` yields what its own files say, `accepts` is that of its kind. Raises what `wants` raises, up
     to the file that decides."""
-    first = next(wants, None)
     passed: list[str] = []
+    wants = _versions_in(wants, passed)
+    first = next(wants, None)
     shared: list[WantedVersion] = []
     if first is None or first.allows:
         shared = read_shared(tool, names, project, passed)
@@ -63,13 +64,23 @@ def choose_version(
     if not candidates:
         return VersionChoice(None, passed=tuple(passed))
     decided, *others = candidates
-    if not shared and not decided.allows:
-        others = read_shared(tool, names, project, passed)
+    before = tuple(passed)
     if decided.allows:  # no file names one version, so that none can disagree
-        return VersionChoice(_decision(decided), passed=tuple(passed))
+        return VersionChoice(_decision(decided), _note(tool, decided, (), before), before)
+    if not shared:
+        others = read_shared(tool, names, project, passed)
     rest = chain(others, _until_error(wants))
     disagreeing = [other for other in rest if not _agrees(decided, other, accepts)]
-    return VersionChoice(_decision(decided), _note(tool, decided, disagreeing), tuple(passed))
+    return VersionChoice(_decision(decided), _note(tool, decided, disagreeing, before), tuple(passed))
+
+
+def _versions_in(wants: Iterable[WantedVersion], passed: list[str]) -> Iterator[WantedVersion]:
+    """Yields those that name a version, and adds to `passed` what the others name."""
+    for wanted in wants:
+        if wanted.wanted:
+            yield wanted
+        else:
+            passed.append(f"{_place(wanted)} names `{wanted.entry[:_SHOWN]}`, which is no version")
 
 
 def own_versions(toolchain: Toolchain, project: Project) -> Iterator[WantedVersion]:
@@ -92,7 +103,7 @@ def note_other_version(
     not have. `wants` yields what the files say; an error in one of them is none."""
     from dataclasses import replace
 
-    wanted = next((wanted for wanted in _until_error(wants) if not wanted.allows), None)
+    wanted = next((wanted for wanted in _until_error(wants) if wanted.wanted and not wanted.allows), None)
     if wanted is None or not drafts:
         return drafts
     if env.base_kind == "host":
@@ -132,9 +143,10 @@ def _is_same(version: str, other: str) -> bool:
     return all(one == another for one, another in zip(version.split("."), other.split("."), strict=False))
 
 
-def _note(tool: str, decided: WantedVersion, disagreeing: Sequence[WantedVersion]) -> str:
+def _note(tool: str, decided: WantedVersion, disagreeing: Sequence[WantedVersion], before: Sequence[str]) -> str:
+    """Returns a note about the files that disagree, or about what was passed over `before` a file decided."""
     if not disagreeing:
-        return ""
+        return f"{'; '.join(before)}: {_place(decided)} decides about {tool}" if before else ""
     listed = ", ".join(
         f"{_place(other)} {'allows' if other.allows else 'wants'} {other.allows or other.wanted}"
         for other in disagreeing
@@ -201,11 +213,18 @@ def _mise_entries(text: str, names: frozenset[str], file: str, passed: list[str]
         if key.removeprefix("core:") not in names:
             continue
         entry = value[0] if isinstance(value, list) and value else value
+        if isinstance(entry, dict) and not _is_for_linux(entry.get("os")):
+            continue
         version = entry.get("version") if isinstance(entry, dict) else entry
         if isinstance(version, str):
             yield _line_of(text, key), version.removeprefix("prefix:")
         else:  # 3.10 is the number 3.1 in TOML
             passed.append(f"{file}:{_line_of(text, key)} names no version in quotes for {key}")
+
+
+def _is_for_linux(systems: object) -> bool:
+    """Returns whether an entry of mise counts on Linux: `os = ["macos", "linux/x64"]` limits it."""
+    return not isinstance(systems, list) or any(str(system).partition("/")[0] == "linux" for system in systems)
 
 
 def _line_of(text: str, key: str) -> int:

@@ -358,8 +358,10 @@ class ProjectFiles:
     def read(self, path: str) -> str | None:
         """See api.Project. Raises UsageError for a path that leaves the project, and for a file that is not UTF-8."""
         content = self.read_bytes(path)
+        if content is None:
+            return None
         try:
-            return content if content is None else content.decode().replace("\r\n", "\n").replace("\r", "\n")
+            return content.decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError as error:
             raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="project-file") from error
 

@@ -71,11 +71,13 @@ class MemoryProject:
     def read(self, path: str) -> str | None:
         """See api.Project."""
         self.seen.append(path)
-        return self.files.get(path)
+        text = self.files.get(path)
+        return text if text is None else text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
     def read_bytes(self, path: str) -> bytes | None:
         """See api.Project."""
-        text = self.read(path)
+        self.seen.append(path)
+        text = self.files.get(path)
         return text if text is None else text.encode()
 
     def glob(self, pattern: str) -> list[str]:

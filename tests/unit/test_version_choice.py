@@ -35,6 +35,7 @@ def test_tool_versions(text, line, wanted):
         ("[env]\nA = '1'\n[tools]\ngo = '1'\n'core:node' = '22.1'\n", 5, "22.1"),
         ('[tools]\nnode = ["20.9.0", "22"]\n', 2, "20.9.0"),
         ('[tools]\nnode = {version = "20.9.0", postinstall = "rm -rf /"}\n', 2, "20.9.0"),
+        ('[tools.node]\nos = ["macos"]\nversion = "20"\n[tools.nodejs]\nversion = "22"\nos = ["linux/x64"]\n', 4, "22"),
         ('[tools.nodejs]\nos = ["linux"]\nversion = "prefix:20"\n', 1, "20"),
         ('tools.node = "20"\n', 1, "20"),
         ('tools = {node = "20"}\n', 1, "20"),

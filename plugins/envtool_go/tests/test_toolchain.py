@@ -123,6 +123,7 @@ def choice(files):
     ("files", "wanted", "origin"),
     [
         ({"go.mod": "module x\n\ngo 1.21\n\ntoolchain go1.22.5\n"}, "1.22.5", "go.mod, toolchain"),
+        ({"go.mod": "module x\ngo 1.23.0\ntoolchain go1.22.5\n"}, "1.23.0", "go.mod, go"),
         ({"go.mod": "module x\n\ngo 1.22 // why\n"}, "1.22", "go.mod, go"),
         ({"go.mod": "module x\n\ngo 1.21.3\ntoolchain default\n"}, "1.21.3", "go.mod, go"),
         ({"go.mod": "go 1.21\n", "mise.toml": '[tools]\ngo = "1.22.5"'}, "1.22.5", "mise.toml"),

@@ -122,6 +122,19 @@ def choice(files):
         ({".nvmrc": "v20.9.0\n", "package.json": '{"engines": {"node": ">=22"}}'}, "20.9.0", ".nvmrc"),
         ({".nvmrc": "# comment\n\n22 # why\n"}, "22", ".nvmrc"),
         ({".node-version": "22.3.0"}, "22.3.0", ".node-version"),
+        ({".nvmrc": "lts/Iron\r\n"}, "20", ".nvmrc"),
+        ({".node-version": "\ufeffv20.x\r\n"}, "20", ".node-version"),
+        ({"package.json": '\ufeff{"engines": {"node": ">=20"}}'}, ">=20", "package.json, engines.node"),
+        (
+            {"package.json": '{"volta": {"node": "20.1.0", "extends": "x"}, "engines": {"node": ">=18"}}'},
+            "20.1.0",
+            "package.json, volta.node",
+        ),
+        (
+            {"package.json": '{"devEngines": {"runtime": [{"name": "deno"}, {"name": "node", "version": "^22"}]}}'},
+            "^22",
+            "package.json, devEngines.runtime",
+        ),
         ({"package.json": '{"engines": {"node": "^18 || >=20"}}'}, "^18 || >=20", "package.json, engines.node"),
         (
             {"package.json": '{"engines": {"node": ">=20"}}', ".tool-versions": "nodejs 22.1.0"},
@@ -160,7 +173,8 @@ def test_engines_that_the_version_is_not_in_are_noted(nvmrc, engines, note):
     assert (found.decision.wanted, found.note) == (nvmrc, note)
 
 
-@pytest.mark.parametrize("files", [{}, {"package.json": "{}"}, {"package.json": "no JSON"}, {"package.json": "[]"}])
+@pytest.mark.parametrize("files", [{}, {"package.json": "{}"}, {"package.json": "no JSON"}, {"package.json": "[]"},
+    {"package.json": '{"volta": {"node": "lts"}, "devEngines": {"runtime": [3]}}'}])  # fmt: skip
 def test_files_without_a_version_decide_nothing(files):
     assert choice(files).decision is None
 
@@ -169,7 +183,13 @@ def test_files_without_a_version_decide_nothing(files):
     ("files", "message", "line"),
     [
         ({".nvmrc": "# x\nlts/*\n"}, r"\.nvmrc names the Node\.js `lts/\*`, which is no version", 2),
+        ({".nvmrc": "9" * 5000}, rf"\.nvmrc names the Node\.js `{'9' * 40}`, which", 1),
         ({".node-version": ""}, r"\.node-version names the Node\.js ``", 1),
+        (
+            {"package.json": '{"devEngines": {"runtime": {"name": "node",\n"version": "x^"}}}'},
+            "devEngines.runtime of package.json: 'x\\^' is no range",
+            1,
+        ),
         ({"package.json": '{\n"engines": {"node": "new"}}'}, "engines.node of package.json: 'new' is no range", 2),
     ],
 )

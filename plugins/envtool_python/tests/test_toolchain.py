@@ -294,6 +294,29 @@ def test_which_file_names_the_version():
     assert [*TOOLCHAIN.wants(testing.MemoryProject({".tool-versions": "python 3.11\n"}))] == [], "which the core reads"
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "passed"),
+    [
+        ("3.12.1 3.11.4\n", "3.12.1", []),
+        ("\ufeff3.12.1\r\n3.11.4\r\n", "3.12.1", []),
+        ("cpython@3.12\n", "3.12", []),
+        ("cpython-3.12.1-linux-x86_64-gnu\n", "3.12.1", []),
+        ("python3.12\n", "3.12", []),
+        ("3.12.*\n", "3.12", []),
+        (">=3.10,<3.13\n", ">=3.10,<3.13", []),
+        ("# ours\nproject-3.11\n3.12\n", "3.12", [".python-version:2 names `project-3.11`, which is no version"]),
+        ("3.13t\npypy3.10\n>=x\n", ">=3.9", [
+            f".python-version:{line} names `{name}`, which is no version"
+            for line, name in ((1, "3.13t"), (2, "pypy3.10"), (3, ">=x"))]),
+    ],
+)  # fmt: skip
+def test_forms_of_python_version(text, wanted, passed):
+    found = decide({".python-version": text, "pyproject.toml": SUPPORTED.format(">=3.9")})
+    assert (found.decision.wanted, [*found.passed]) == (wanted, passed)
+    by = "pyproject.toml:3" if wanted == ">=3.9" else ".python-version:3"
+    assert found.note == (f"{'; '.join(passed)}: {by} decides about python" if passed else "")
+
+
 def decide(files):
     from envtool.api.version_choice import choose_version
 

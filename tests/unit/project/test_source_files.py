@@ -197,6 +197,13 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
     assert caught.value.code == "input-changed"
 
 
+def test_a_text_has_no_byte_order_mark_and_ends_its_lines_in_one_way(tmp_path):
+    (tmp_path / "a").write_bytes("\ufeffä\r\nb\rc\n".encode())
+    files = source_files.ProjectFiles(str(tmp_path))
+    assert files.read("a") == "ä\nb\nc\n"
+    assert files.read_bytes("a") == (tmp_path / "a").read_bytes()
+
+
 def test_files_remember_what_was_looked_at(repository):
     files = source_files.ProjectFiles(str(repository))
     assert files.read("a.py") == "x"

@@ -386,8 +386,9 @@ class GoToolchain(api.ToolchainKind):
 
 
 def wants(project: api.Project) -> Iterator[api.WantedVersion]:
-    """Yields what go.work says, else go.mod: `toolchain` names a release, `go` the lowest one that will do. Raises
-    SpecError."""
+    """Yields what go.work says, else go.mod: `toolchain` names a release, `go` the lowest one that will do. As in Go, a
+    `toolchain` below the line `go` does not count (https://go.dev/doc/toolchain). Raises SpecError."""
+    from envtool.api.toolchains import sort_key
     from envtool_go.go_files import GoFileError, wanted_releases
 
     for name in FILES:
@@ -401,11 +402,13 @@ def wants(project: api.Project) -> Iterator[api.WantedVersion]:
             line = (text.splitlines()[error.line - 1 : error.line] or [""])[0]
             problem = api.Problem(where=where, message=str(error), code="go-file", text=line)
             raise api.SpecError((problem,)) from None
-        for verb in ("toolchain", "go"):
-            if verb in releases:
-                wanted, number = releases[verb]
-                allows = f">={wanted}" if verb == "go" else ""
-                yield api.WantedVersion(wanted=wanted, file=name, line=number, entry=verb, allows=allows)
+        named = [verb for verb in ("toolchain", "go") if verb in releases]
+        if len(named) == 2 and sort_key(releases["toolchain"][0]) < sort_key(releases["go"][0]):
+            named = ["go"]
+        for verb in named:
+            wanted, number = releases[verb]
+            allows = f">={wanted}" if verb == "go" else ""
+            yield api.WantedVersion(wanted=wanted, file=name, line=number, entry=verb, allows=allows)
         if releases:
             return
 

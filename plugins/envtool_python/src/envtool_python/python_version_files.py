@@ -6,6 +6,7 @@ fails that the project's own `requires-python` allows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,6 +14,10 @@ from envtool import api
 from envtool_python.python_versions import env_python, hint
 
 PYTHON_VERSION = ".python-version"
+# `cpython@3.12`, `cpython-3.12.1-linux-x86_64-gnu`, `python3.12`, `3.12.*`
+_REQUEST = re.compile(
+    r"(?:cpython[@-]?|python[@-]?)?([0-9][0-9.]{0,40}(?:(?:a|b|rc)[0-9]{1,9})?)(?:\.\*|-linux-[a-z0-9_-]{1,40})?"
+)
 
 
 def note_version(
@@ -23,7 +28,7 @@ def note_version(
     version = env_python(env) if drafts and "python" not in env.toolchains else None
     if version is None or not any(_read(project, path) for path in (PYTHON_VERSION, *api.SHARED_VERSION_FILES)):
         return drafts  # as most projects: they do not import what reads the files
-    wanted = next(wanted_pythons(project), None)
+    wanted = next((wanted for wanted in wanted_pythons(project) if wanted.wanted and not wanted.allows), None)
     if wanted is None or _same_minor(wanted.wanted, version):
         return drafts
     minor = ".".join(wanted.wanted.split(".")[:2])
@@ -35,17 +40,38 @@ def note_version(
 
 
 def wanted_pythons(project: api.Project) -> Iterator[api.WantedVersion]:
-    """Yields what .python-version says, if it names a version (pyenv also takes names of environments), and what the
-    files of version managers say."""
-    from envtool.api.version_choice import plain_version, read_shared
+    """Yields what .python-version says, and what the files of version managers say.
 
-    for number, line in enumerate(_read(project, PYTHON_VERSION).removeprefix("\ufeff").splitlines(), 1):
-        name = line.partition("#")[0].strip()
-        if name:
-            if version := plain_version(name.removeprefix("cpython-")):
-                yield api.WantedVersion(wanted=version, file=PYTHON_VERSION, line=number)
-            break
+    pyenv reads words, of which the first decides, and also takes names of environments. uv takes a line for one
+    request, such as `cpython@3.12` and `>=3.10,<3.13` (https://docs.astral.sh/uv/concepts/python-versions/).
+    """
+    from envtool.api.version_choice import read_shared
+
+    for number, line in enumerate(_read(project, PYTHON_VERSION).splitlines(), 1):
+        if name := line.partition("#")[0].strip():
+            wanted = _request(name, number)
+            yield wanted
+            if wanted.wanted:
+                break
     yield from read_shared("python", (), project)
+
+
+def _request(text: str, number: int) -> api.WantedVersion:
+    """Returns what a line of .python-version asks for."""
+    from envtool.api.version_choice import plain_version
+
+    if text[0] in "<>=!~":
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+        try:
+            SpecifierSet(text)
+        except InvalidSpecifier:
+            return api.WantedVersion(wanted="", file=PYTHON_VERSION, line=number, entry=text)
+        return api.WantedVersion(wanted=text, file=PYTHON_VERSION, line=number, allows=text)
+    name = text.split(maxsplit=1)[0]
+    match = _REQUEST.fullmatch(name)
+    version = plain_version(match[1]) if match else ""
+    return api.WantedVersion(wanted=version, file=PYTHON_VERSION, line=number, entry="" if version else name)
 
 
 def supported_pythons(project: api.Project) -> Iterator[api.WantedVersion]:

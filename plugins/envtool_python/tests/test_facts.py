@@ -6,6 +6,7 @@ import pytest
 from envtool_python.decode import WrongFileError
 from envtool_python.metadata import read_facts
 from envtool_python.poetry import poetry_lines, poetry_version
+from packaging.requirements import Requirement
 
 from envtool.testing import MemoryProject
 
@@ -85,6 +86,24 @@ def test_wrong_toml_is_reported_with_its_place():
 )
 def test_poetry_versions(text, lines):
     assert poetry_version(text) == lines
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "marker"),
+    [
+        ("platform", "darwin|linux", "(sys_platform == 'darwin' or sys_platform == 'linux')"),
+        ("platform", "!=win32, !=cygwin", "sys_platform != 'win32' and sys_platform != 'cygwin'"),
+        ("platform", "linux'; x", "sys_platform == 'linux' and sys_platform == 'x'"),
+        ("python", "<3.8 || ^3.11", "(python_version < '3.8' or python_version >= '3.11' and python_version < '4')"),
+        ("python", ">=3.11.4,<4", "python_full_version >= '3.11.4' and python_version < '4'"),
+        ("python", "3.11.*", "python_version == '3.11'"),
+        ("python", "<3.8 || *", ""),
+    ],
+)
+def test_bounds_of_pythons_and_platforms_in_poetrys_notation(key, value, marker):
+    (line,) = poetry_lines("x", {"version": "*", key: value})
+    assert line == (f"x; {marker}" if marker else "x")
+    Requirement(line)
 
 
 def test_poetry_dependencies_with_markers_and_paths():

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -74,12 +74,35 @@ def poetry_lines(package: str, value: Any) -> list[str]:
         return []
     extras = f"[{','.join(map(str, value['extras']))}]" if value.get("extras") else ""
     markers = [f"({value['markers']})"] if value.get("markers") else []
-    bounds = re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+\*?)", poetry_version(str(value.get("python", ""))))
-    markers += [f"python_version {bound[0]} '{bound[1].removesuffix('.*')}'" for bound in bounds]
-    if isinstance(value.get("platform"), str):
-        markers.append(f"sys_platform == '{value['platform']}'")
+    markers += _any_of(str(value.get("python", "")), _python_markers)
+    markers += _any_of(str(value.get("platform", "")), _platform_markers)
     marked = f"; {' and '.join(markers)}" if markers else ""
     return [package + extras + poetry_version(str(value.get("version", "*"))) + marked]
+
+
+def _any_of(text: str, read: Callable[[str], list[str]]) -> list[str]:
+    """Returns a constraint of alternatives, `a || b` or `a | b`, as a marker; [] for one that always holds."""
+    alternatives = [" and ".join(read(part)) for part in re.split(r"\|\|?", text)]
+    if not all(alternatives):
+        return []
+    return alternatives if len(alternatives) == 1 else [f"({' or '.join(alternatives)})"]
+
+
+def _python_markers(text: str) -> list[str]:
+    """Returns bounds of Python's version. `python_version` has two numbers: a longer bound is one of the whole
+    version."""
+    markers = []
+    for operator, bound in re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+\*?)", poetry_version(text)):
+        version = bound.removesuffix(".*")
+        variable = "python_full_version" if version.count(".") > 1 else "python_version"
+        markers.append(f"{variable} {operator} '{version if variable == 'python_version' else bound}'")
+    return markers
+
+
+def _platform_markers(text: str) -> list[str]:
+    """Returns bounds of `sys.platform`: `linux`, `!=win32`, several of them with commas."""
+    bounds = re.findall(r"(==|!=|)\s*([A-Za-z0-9_.-]+)", text)
+    return [f"sys_platform {operator or '=='} '{name}'" for operator, name in bounds]
 
 
 def poetry_version(text: str) -> str:

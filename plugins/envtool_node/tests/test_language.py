@@ -159,6 +159,21 @@ def test_workspaces_and_plugins_of_yarn():
     assert layer.options == {"inputs": [".yarn/patches/a.patch", "packages/a/package.json"]}
 
 
+def test_patches_and_portals_of_yarn_are_inputs():
+    patched = "patch:a@npm%3A1.0.0#~/p/a.patch&./b.patch::version=1.0.0"
+    files = {
+        "package.json": manifest(
+            dependencies={"a": patched, "c": "portal:./c"},
+            resolutions={"d@npm:1": "patch:d@npm%3A1#optional!d.patch", "e": "patch:e#optional!builtin<compat/e>"},
+        ),
+        "yarn.lock": "__metadata:\n  version: 8\n",
+    }
+    *_, layer = testing.check_language(NodeLanguage(), files)
+    assert layer.options == {"inputs": ["b.patch", "c/package.json", "d.patch", "p/a.patch"]}
+    odd = testing.check_language(NodeLanguage(), {**files, "package.json": manifest(resolutions=[1])})
+    assert odd[-1].options == {}
+
+
 def test_omit_is_of_npm():
     with pytest.raises(api.SpecError) as caught:
         NodeLanguage().layers(draft(omit=["dev"]), testing.MemoryProject({"package.json": "{}", "yarn.lock": ""}))

@@ -27,8 +27,8 @@ class WrongManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageJson:
-    """One package.json. `workspaces` are its patterns, `local` the paths of its `file:` and `link:` dependencies; both
-    as written, relative to package.json."""
+    """One package.json. `workspaces` are its patterns, `local` the paths of its `file:`, `link:` and `portal:`
+    dependencies, `patches` those of patches of pnpm and Yarn; all as written, relative to package.json."""
 
     name: str = ""
     scripts: Mapping[str, str]
@@ -37,7 +37,7 @@ class PackageJson:
     local: tuple[str, ...] = ()
     manager: str = ""  # of `packageManager`: "npm", "yarn", "pnpm"
     manager_version: str = ""  # of `packageManager`, with the hash behind it
-    patches: tuple[str, ...] = ()  # paths of pnpm's patches, relative to package.json
+    patches: tuple[str, ...] = ()
 
 
 def parse(text: str, file: str) -> PackageJson:
@@ -62,7 +62,9 @@ def parse(text: str, file: str) -> PackageJson:
         workspaces = workspaces.get("packages") or []
     if not isinstance(workspaces, list):
         raise WrongManifestError(f"{file}: `workspaces` is not a list", file=file)
-    local = [version.partition(":")[2] for version in dependencies.values() if re.match(r"(file|link):", version)]
+    local = [
+        version.partition(":")[2] for version in dependencies.values() if re.match(r"(?:file|link|portal):", version)
+    ]
     return PackageJson(
         name=str(document.get("name", "")),
         scripts=_table(document.get("scripts"), "scripts", file),
@@ -71,13 +73,26 @@ def parse(text: str, file: str) -> PackageJson:
         local=tuple(local),
         manager=str(document.get("packageManager") or "").partition("@")[0],
         manager_version=str(document.get("packageManager") or "").partition("@")[2],
-        patches=_patches(document.get("pnpm")),
+        patches=(
+            *_patches(document.get("pnpm")),
+            *_yarn_patches(dependencies),
+            *_yarn_patches(document.get("resolutions")),
+        ),
     )
 
 
 def _patches(settings: Any) -> tuple[str, ...]:
     patched = settings.get("patchedDependencies") if isinstance(settings, dict) else None
     return tuple(path for path in patched.values() if isinstance(path, str)) if isinstance(patched, dict) else ()
+
+
+def _yarn_patches(dependencies: Any) -> list[str]:
+    """Returns the paths of `patch:is-odd@npm%3A3.0.1#~/odd.patch` (https://yarnpkg.com/protocol/patch): several are
+    divided by `&`, and `~/` is the project. Yarn's own patches are no files."""
+    values = map(str, dependencies.values()) if isinstance(dependencies, dict) else ()
+    bound = [value.partition("#")[2] for value in values if value.startswith("patch:")]
+    paths = [path.removeprefix("optional!") for tail in bound for path in tail.partition("::")[0].split("&")]
+    return [path.removeprefix("~/") for path in paths if path and not path.startswith("builtin<")]
 
 
 def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:

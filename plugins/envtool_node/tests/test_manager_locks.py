@@ -10,7 +10,7 @@ from envtool_node.locked_sources import SERVER, registry_path
 from envtool_node.lockfile import NodePlatform, WrongLockError
 from envtool_node.package_managers import choose_manager
 from envtool_node.pnpm_lock import offline_lock as offline_pnpm
-from envtool_node.pnpm_lock import parse_pnpm_lock
+from envtool_node.pnpm_lock import parse_pnpm_lock, stale_catalogs
 from envtool_node.yarn_lock import default_version, parse_yarn_lock, yarnrc_registries
 from envtool_node.yarn_lock import offline_lock as offline_yarn
 
@@ -145,6 +145,33 @@ def paths(sources):
 )
 def test_what_pnpm_fetches(text, wanted):
     assert paths(parse_pnpm_lock(text, "pnpm-lock.yaml", LINUX)) == wanted
+
+
+CATALOGS = """\
+lockfileVersion: '9.0'
+catalogs:
+  default:
+    a: {specifier: ^1.0.0, version: 1.0.1}
+  old:
+    a: {specifier: 0.9.0, version: 0.9.0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("workspace", "stale"),
+    [
+        ("catalog: {a: ^1.0.0, unused: 3}\ncatalogs: {old: {a: 0.9.0}}\n", ""),
+        ("catalogs: {default: {a: ^1.0.0}, old: {a: 0.9.0}}\n", ""),
+        ("catalog: {a: ^1.1.0}\ncatalogs: {old: {a: 0.9.0}}\n", "default is for `^1.0.0`, and w wants `^1.1.0`"),
+        ("catalog: {a: ^1.0.0}\n", "old is for `0.9.0`, and w wants none"),
+    ],
+)
+def test_a_catalog_that_changed_since_the_lock_file_was_written(workspace, stale):
+    found = stale_catalogs(CATALOGS, "l", workspace, "w")
+    assert found == (f"l: a of the catalog {stale}" if stale else "")
+    assert not stale_catalogs("lockfileVersion: '9.0'\n", "l", "- no mapping\n", "w")
+    with pytest.raises(WrongLockError, match="w: the catalog default is not a mapping"):
+        stale_catalogs(CATALOGS, "l", "catalog: [a]\n", "w")
 
 
 def test_every_platform_of_pnpm():

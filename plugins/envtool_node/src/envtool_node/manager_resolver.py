@@ -30,6 +30,7 @@ from envtool_node.places import join
 from envtool_node.resolver import InstallSources, check_inputs, fetch_tarballs, inspect_runtime
 from envtool_node.version_ranges import lowest_major, satisfies
 
+WORKSPACE = "pnpm-workspace.yaml"
 MAX_PROGRAM_SIZE = 64 << 20  # bytes of Yarn's one file
 HINT = "name a release of it; workspaces and linked directories work too"
 
@@ -45,8 +46,12 @@ def resolve_pins(
     try:
         program = choose_manager(manager, version or default_version(manager, text, origin))
         sources = read_lock(manager, text, origin, runtime.platform)
+        workspace = origin.read(join(origin.root, WORKSPACE)) if manager == "pnpm" else None
+        stale = pnpm_lock.stale_catalogs(text, origin.lockfile, workspace, WORKSPACE) if workspace else ""
     except WrongLockError as error:
         raise api.ResolveError(str(error), code="node-lock", hint=HINT) from None
+    if stale:
+        raise api.ResolveError(stale, code="node-lock", hint="`pnpm install --lockfile-only` brings them together")
     _check_format(program, text, origin.lockfile)
     tarballs = {str(number): package for number, package in enumerate((program.package, *sources.packages))}
     check_inputs(origin, sources.linked, tarballs)
@@ -78,7 +83,7 @@ def default_version(manager: str, text: str, origin: InstallSources) -> str:
 def read_lock(manager: str, text: str, origin: InstallSources, platform: NodePlatform | None) -> LockedSources:
     """Returns what the lock file pins for a platform; None: for all platforms. Raises WrongLockError."""
     if manager == "pnpm":
-        workspace = origin.read(join(origin.root, "pnpm-workspace.yaml")) or ""
+        workspace = origin.read(join(origin.root, WORKSPACE)) or ""
         settings = workspace + (origin.read(join(origin.root, "package.json")) or "")
         return pnpm_lock.parse_pnpm_lock(text, origin.lockfile, None if all_platforms(settings) else platform)
     settings = origin.read(join(origin.root, ".yarnrc.yml")) or ""

@@ -62,6 +62,28 @@ def format_version(document: Mapping[str, Any], name: str) -> str:
     return major
 
 
+def stale_catalogs(text: str, name: str, workspace: str, workspace_name: str) -> str:
+    """Returns the first entry of a catalog (https://pnpm.io/catalogs) that the lock file has with another range than
+    pnpm-workspace.yaml, as a sentence; "" if there is none. Not each pnpm compares them. Raises WrongLockError."""
+    locked = mapping(parse_yaml(text, name).get("catalogs"), f"{name}: `catalogs`")
+    if not locked:
+        return ""
+    document = parse_yaml(workspace, workspace_name)
+    written = {
+        "default": document.get("catalog"),
+        **mapping(document.get("catalogs"), f"{workspace_name}: `catalogs`"),
+    }
+    for catalog, entries in locked.items():
+        ranges = mapping(written.get(catalog), f"{workspace_name}: the catalog {catalog[:100]}")
+        for package, entry in mapping(entries, f"{name}: the catalog {catalog[:100]}").items():
+            where = f"{name}: {package[:200]} of the catalog {catalog[:100]}"
+            wanted, has = text_of(ranges, package, workspace_name), text_of(mapping(entry, where), "specifier", where)
+            if wanted != has:
+                asked = f"`{wanted[:50]}`" if wanted else "none"
+                return f"{where} is for `{has[:50]}`, and {workspace_name} wants {asked}"
+    return ""
+
+
 def offline_lock(text: str) -> str:
     """Returns the lock file with the addresses of tarballs replaced by those of the build's own server."""
 

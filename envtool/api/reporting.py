@@ -53,6 +53,7 @@ class LineReader:
     """
 
     inside = 0  # runs that have begun and not ended, for a runner that reports their beginning
+    ran_nothing = False  # True: the runner said that there were no tests
     is_doubtful = False  # True: what follows may be output of tests, so its summaries prove nothing
 
     def feed_line(self, text: str) -> Suite | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 32 << 20  # characters of a task's output that are read; a task that prints more gets no counts
 MAX_LINE_LENGTH = 4096  # characters of a line that is read; no summary is so long
+NONE_RAN = "no tests ran"
 EPILOGUE = re.compile(
     r"g?make(\[\d+\])?: |npm (err!|error|notice|warn)|\s*elifecycle\b|info visit |error command failed"
     r"|done in [\d.]+m?s|error: (recipe|test failed|\d+ targets? failed)|ninja: |failed: |=+$",
@@ -93,9 +94,12 @@ class OutputCounter:
         return trusted[0] if len(trusted) == 1 else None
 
     def summarize(self) -> str:
-        """Returns the numbers of `suite` ("2 failed, 10 passed"), or ""."""
-        suite = self.suite()
-        return format_parts(suite.parts) if suite else ""
+        """Returns the numbers of `suite` ("2 failed, 10 passed"); NONE_RAN if a test runner said that there were no
+        tests, which most runners take for a success; else ""."""
+        if suite := self.suite():
+            return format_parts(suite.parts)
+        is_read = not self._suites and self._length <= MAX_OUTPUT
+        return NONE_RAN if is_read and any(reader.ran_nothing is True for _, reader in self._readers) else ""
 
     def _read_line(self, line: str) -> None:
         if "\x1b" in line or "\r" in line:

@@ -169,6 +169,7 @@ class Ctest(LineReader):
 
     TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +(\d+\.\d+) sec(?: .*)?$")
     NAME = re.compile(r"[^:]+: (.+?) \.{2,}(?:\*\*\*|   ?Passed )")  # a name may have dots, too
+    NOTHING = re.compile(r"No tests were found!!!$")
     TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
     AFTER = re.compile(
         r"(Total Test time |Label Time Summary|The following tests |\t|Errors while running CTest"
@@ -187,6 +188,7 @@ class Ctest(LineReader):
             return None
         total = self.TOTAL.match(text)
         if not total:
+            self.ran_nothing = self.ran_nothing or bool(self.NOTHING.match(text))
             return None
         outcomes, self._seen, cases, self._cases = self._seen, [], self._cases, []
         failed, tests = int(total[1]), int(total[2])
@@ -222,6 +224,7 @@ class Meson(LineReader):
         "Fail": "failed", "Timeout": "timed out", "Ok": "passed", "Skipped": "skipped", "Ignored": "ignored",
         "Expected Fail": "expected failure", "Unexpected Pass": "unexpected success",
     }  # fmt: skip
+    NOTHING = re.compile(r"No suitable tests defined\.$")
     AFTER = re.compile(r"Full log written to ")
 
     def __init__(self) -> None:
@@ -235,6 +238,7 @@ class Meson(LineReader):
         if not match or (match[1] != "Ok" and not self._counts):
             if self._counts:
                 self._tests, self._cases, self._counts, self._reported = set(), {}, {}, False
+            self.ran_nothing = self.ran_nothing or bool(self.NOTHING.match(text))
             if test := self.TEST.match(text):
                 self._tests.add(test[1])
                 if len(self._cases) < MAX_CASES:
@@ -268,10 +272,10 @@ READERS = (
         start=Automake,
         begins=r"(?:PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): |Testsuite summary|# [A-Z]+:|See |Some test|Please report",
     ),
-    OutputReader(name="CTest", start=Ctest, begins=r" *\d+[/%]"),
+    OutputReader(name="CTest", start=Ctest, begins=r" *\d+[/%]|No tests were"),
     OutputReader(
         name="Meson",
         start=Meson,
-        begins=r" *\d+/\d|(?:Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): ",
+        begins=r" *\d+/\d|No suitable tests|(?:Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): ",
     ),
 )

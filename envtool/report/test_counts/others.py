@@ -24,6 +24,7 @@ class Surefire(LineReader):
         r"(?:\[ERROR\] )?([\w.$]+)((?:\[[^\]]{0,200}\]|\([^)]{0,200}\)){0,3})"
         r" +(?:-- )?Time elapsed: (\d+(?:[.,]\d+)?) s(?:ec)? +<<< (FAILURE|ERROR)!$"
     )
+    NOTHING = re.compile(r"\[INFO\] No tests (?:to run|were executed)[.!]")
     SECTION = re.compile(r"(?:\[(?:WARNING|ERROR)\] )?(Flakes|Failures|Errors): *$")
     FLAKE = re.compile(r"(?:\[WARNING\] )?(\S+)$")  # a test that failed, and passed when it ran again
     AFTER = re.compile(r"\[(INFO|WARNING|ERROR)\]")
@@ -56,6 +57,7 @@ class Surefire(LineReader):
 
     def _read_other(self, text: str) -> None:
         self._results = self._results or bool(self.RESULTS.match(text))
+        self.ran_nothing = self.ran_nothing or bool(self.NOTHING.match(text))
         if section := self.SECTION.match(text):
             self._section = section[1]
         elif wrong := self.FAILED.match(text):

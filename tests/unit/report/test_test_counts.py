@@ -55,6 +55,40 @@ def test_what_programs_really_print(output, truth):
     assert counted(output.replace("\n", "\r\n")) == truth
 
 
+NODE_NONE = "ℹ tests 0\nℹ suites 0\nℹ pass 0\nℹ fail 0\nℹ cancelled 0\nℹ skipped 0\nℹ todo 0\nℹ duration_ms 9.5\n"
+CARGO_NONE = (
+    "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s\n"
+)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"\n{'-' * 70}\nRan 0 tests in 0.000s\n\nOK\n",
+        f"\n{'-' * 70}\nRan 0 tests in 0.000s\n\nNO TESTS RAN\n",
+        "===== test session starts =====\n===== no tests ran in 0.01s =====\n",
+        "no tests ran in 0.01s\n",
+        CARGO_NONE,
+        NODE_NONE,
+        "No tests were found!!!\n",
+        "No suitable tests defined.\n",
+        "[INFO] --- maven-surefire-plugin:3.5.2:test (default-test) @ sf ---\n[INFO] No tests to run.\n",
+    ],
+    ids=["unittest", "unittest 3.12", "pytest", "pytest -q", "cargo", "node", "ctest", "meson", "surefire"],
+)
+def test_a_run_without_tests_says_so(output):
+    assert counted(output) == test_counts.NONE_RAN
+    assert read(output).suite() is None, "no report has numbers of it"
+    assert (
+        counted(f"{CARGO_NONE}{output}running 1 test\ntest a ... ok\n{CARGO_NONE.replace('0 passed', '1 passed')[17:]}")
+        == "1 passed"
+    )
+
+
+def test_what_says_nothing_of_tests_has_no_words_about_them():
+    assert counted("compiled 3 files, no tests ran\nRan 0 tests in 0.000s\n") == ""
+
+
 @pytest.mark.parametrize(("output", "truth"), [each for each in SAMPLES if each.values[1]])
 def test_no_number_is_one_of_the_middle(output, truth):
     """What is cut off, or goes on, has the same counts, or none: never others, but for suites that came before."""

@@ -44,6 +44,7 @@ class NodeTest(api.LineReader):
         cases = self._cases.take(failed=counts[0] + counts[1])
         if get("tests", -1) != sum(counts):
             return None
+        self.ran_nothing = self.ran_nothing or get("tests") == 0
         self._failed = bool(counts[0] or counts[1])
         words = ("failed", "cancelled", "passed", "skipped", "todo")
         return api.Suite.of(*zip(words, counts, strict=True), proven=True, replaces=int(self._planned), cases=cases)

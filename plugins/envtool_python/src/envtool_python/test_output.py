@@ -54,6 +54,7 @@ class Pytest(api.LineReader):
         counts = tuple(
             (word.removesuffix("s"), int(number)) for number, word in self.COUNT.findall(match["counts"] or "")
         )
+        self.ran_nothing = self.ran_nothing or "no tests ran in" in text
         tests = sum(number for word, number in counts if word not in ("warning", "deselected", "rerun"))
         proven = self.inside > 0 if match["bar"] else self._whole or (tests > 0 and self._dots == tests)
         self._whole, self._dots = False, 0
@@ -188,6 +189,7 @@ class Unittest(api.LineReader):
             self._cases[self._problem] = replace(self._cases[self._problem], message=text)
         if began := self.RAN.match(text):
             self._ran = int(began[1]) if before == self.RULE else -1
+            self.ran_nothing = self.ran_nothing or self._ran == 0
         elif problem := self.PROBLEM.match(text):
             self._problems.append(problem[1])
             self._problem = text.partition(": ")[2]

@@ -55,6 +55,7 @@ class CargoTest(api.LineReader):
         if not match:
             return None
         passed, failed, ignored, measured = (int(number) for number in match.groups())
+        self.ran_nothing = self.ran_nothing or not any((passed, failed, ignored, measured))
         if self._begun and passed + failed + ignored + measured != self._begun[-1]:
             return None  # a test printed it
         began = bool(self._begun) and self._begun.pop() >= 0

@@ -182,6 +182,8 @@ def _task_line(event: Finished, piece: RunningWork | None, detail: str, *, style
     if event.outcome == "skipped":
         sign, detail = style.glyphs("·"), detail or "not run"
     counts = piece.counter.summarize() if piece and piece.counter else ""
+    if is_good and piece and piece.counter and (unfinished := piece.counter.note_unfinished()):
+        counts = ", ".join(filter(None, (counts, unfinished)))
     if not detail and not is_good:
         detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
     detail = counts if is_good and counts and not detail else f"{detail}: {counts}" if counts else detail

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 32 << 20  # characters of a task's output that are read; a task that prints more gets no counts
 MAX_LINE_LENGTH = 4096  # characters of a line that is read; no summary is so long
+UNFINISHED = "tests began and did not end"
 NONE_RAN = "no tests ran"
 EPILOGUE = re.compile(
     r"g?make(\[\d+\])?: |npm (err!|error|notice|warn)|\s*elifecycle\b|info visit |error command failed"
@@ -100,6 +101,12 @@ class OutputCounter:
             return format_parts(suite.parts)
         is_read = not self._suites and self._length <= MAX_OUTPUT
         return NONE_RAN if is_read and any(reader.ran_nothing is True for _, reader in self._readers) else ""
+
+    def note_unfinished(self) -> str:
+        """Returns UNFINISHED if a run of tests began and its runner did not say how it ended, else "". A test that ends
+        the process with status 0, by `exit(0)`, hides the tests behind it. Call it at the end of the output."""
+        is_read = self._length <= MAX_OUTPUT
+        return UNFINISHED if is_read and any(reader.inside for _, reader in self._readers) else ""
 
     def _read_line(self, line: str) -> None:
         if "\x1b" in line or "\r" in line:

@@ -316,3 +316,9 @@ def test_a_bundled_package_that_a_neighbour_does_not_accept_is_left_out():
 )
 def test_all_other_packages_stay(packages):
     assert without_unfit_bundled(packages) == packages
+
+
+def test_an_entry_without_a_version_is_named():
+    with pytest.raises(WrongLockError, match="node_modules/x has no version"):
+        tarball_of_entry("node_modules/x", {"dev": True, "optional": True})
+    assert tarball_of_entry("node_modules/x", {"inBundle": True}) is None

@@ -85,6 +85,27 @@ def test_a_run_without_tests_says_so(output):
     )
 
 
+EXITS = "     Running unittests src/lib.rs (target/debug/deps/m-9b32)\n\nrunning 3 tests\ntest first ... ok\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "unfinished"),
+    [
+        (EXITS, test_counts.UNFINISHED),
+        (EXITS + "   Doc-tests m\n\n" + CARGO_NONE, test_counts.UNFINISHED),
+        ("===== test session starts =====\n" + "a.py .", test_counts.UNFINISHED),
+        (CARGO_NONE, ""),
+        ("===== test session starts =====\na.py .   [100%]\n===== 1 passed in 0.01s =====\n", ""),
+        ("", ""),
+    ],
+)
+def test_tests_that_began_and_did_not_end(output, unfinished):
+    """A test that calls `exit(0)` ends its program with success, and hides the tests behind it."""
+    counter = read(output)
+    counter.summarize()
+    assert counter.note_unfinished() == unfinished
+
+
 def test_what_says_nothing_of_tests_has_no_words_about_them():
     assert counted("compiled 3 files, no tests ran\nRan 0 tests in 0.000s\n") == ""
 

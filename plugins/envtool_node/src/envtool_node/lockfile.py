@@ -88,6 +88,8 @@ def tarball_of_entry(location: str, entry: Entry) -> LockedPackage | None:
     if not is_installed(location) or entry.get("link") or entry.get("inBundle"):
         return None
     name, version = name_of(location, entry), str(entry.get("version", ""))
+    if not version and not entry.get("resolved"):  # npm 11 leaves some out (npm/cli issue 9342), and then refuses them
+        raise WrongLockError(f"{location} has no version: remove node_modules and the lock file, and `npm install`")
     resolved, integrity = str(entry.get("resolved") or ""), str(entry.get("integrity") or "")
     path = url = local = ""
     try:

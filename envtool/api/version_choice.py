@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from envtool.api.env_expansion import Project, Toolchain
     from envtool.model import EnvDraft, LayerDraft
 
+# Where mise also looks for its file (https://mise.jdx.dev/configuration.html), in the order of their weight
+MISE_FILES = ("mise/config.toml", ".mise/config.toml", ".config/mise.toml", ".config/mise/config.toml")
 MAX_TEXT = 1 << 18  # characters of a file of a version manager
 _PLAIN = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){0,3}(?:-?[a-z]{1,9}\.?\d{1,9})?)", re.ASCII)
 _SHOWN = 40  # characters of a wrong version in a message
@@ -170,7 +172,8 @@ def read_shared(
     notes = passed if passed is not None else []
     known = frozenset((tool, *names))
     found: list[WantedVersion] = []
-    for file in SHARED_VERSION_FILES:
+    *plain, last = SHARED_VERSION_FILES
+    for file in (*plain, *MISE_FILES, last):
         try:
             text = project.read(file)
         except UsageError as error:

@@ -99,7 +99,14 @@ def test_a_file_that_may_not_be_read_is_passed_over():
 
     passed = []
     assert read_shared("node", (), Outside({}), passed) == []
-    assert len(passed) == len(api.SHARED_VERSION_FILES)
+    assert len(passed) == len(api.SHARED_VERSION_FILES) + len(version_choice.MISE_FILES)
+
+
+@pytest.mark.parametrize("file", version_choice.MISE_FILES)
+def test_other_places_of_mises_file(file):
+    files = {file: '[tools]\nnode = "22"\n', ".tool-versions": "nodejs 20\n"}
+    assert read(files) == ([("22", file, 2), ("20", ".tool-versions", 1)], [])
+    assert read({**files, ".mise.toml": '[tools]\nnode = "21"\n'})[0][0] == ("21", ".mise.toml", 2)
 
 
 @pytest.mark.parametrize(

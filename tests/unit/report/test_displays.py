@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 
+import pytest
+
 from envtool.events import Finished, Learned, Output, Progress, Started
+from envtool.plugins import discover, output_readers
 from envtool.report import formatting
 from envtool.report.formatting import Style
 from envtool.report.plain import ANNOUNCE_SECONDS, Plain
@@ -82,6 +86,29 @@ def test_what_a_lone_task_printed_counts_as_shown():
     display.event(finished("t", "failed", "task", "test", "unit", status=1))
     assert display.shown == {("unit", "test")}
     assert file.getvalue().endswith("no newline\n ✗ unit           test    exit 1                            2.0s\n")
+
+
+RULE = "-" * 70
+BEGAN = "===== test session starts =====\na.py::test_a "
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        (f"\n{RULE}\nRan 0 tests in 0.000s\n\nOK\n", 0, "no tests ran"),
+        (BEGAN, 0, "tests began and did not end"),
+        (BEGAN, 139, "exit 139"),
+        (f".\n{RULE}\nRan 1 test in 0.000s\n\nOK\n{BEGAN}", 0, "1 passed, tests began and did not end"),
+    ],
+)
+def test_a_success_without_tests_and_one_in_the_middle_of_tests_say_so(output, status, words):
+    file = io.StringIO()
+    display = Plain(file, style=Style(), readers=output_readers(discover()))
+    display.event(started("t", "task", "test", "unit"))
+    display.event(Output(id="t", text=output))
+    display.event(finished("t", "failed" if status else "passed", "task", "test", "unit", status=status))
+    (line,) = [line for line in file.getvalue().splitlines() if "unit           test" in line]
+    assert re.fullmatch(rf" . unit +test +{re.escape(words)} +2\.0s", line)
 
 
 def test_a_lone_task_that_is_silent_has_a_moving_line_until_it_prints():

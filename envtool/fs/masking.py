@@ -1,16 +1,20 @@
 """Replaces secrets in output by `***` while it streams, also where a secret is split over two writes, in base64 at any
 alignment, in hexadecimal, or escaped as JSON, URLs, HTML, shells and Python write it. Pure.
 
-A secret becomes a set of *forms*, byte strings of at most 2 × _SEGMENT bytes: longer ones are cut into segments, so
-that the memory of a Masker is bounded whatever the secrets are. The text is compared without its line breaks, since
-base64(1) and xxd(1) wrap their output; a form that is no encoding does not match across a line break.
+A secret becomes a set of *forms*, of at most 2 × _SEGMENT characters: longer ones are cut into segments, so that the
+memory of a Masker is bounded whatever the secrets are. A form is a byte string, or the spellings of each of its
+characters: programs escape different characters in different ways, and each is recognized, in any mixture. The text is
+compared without its line breaks, since base64(1) and xxd(1) wrap their output; a form that is no encoding does not
+match across a line break.
 
-What is not recognized: a part of a secret that is no line and no token of it, compressed or encrypted output, encodings
-of encodings, and secrets shorter than MIN_LENGTH, which would hide half of the log.
+What is not recognized: a part of a secret that is no line and no token of it, other cases, compressed or encrypted
+output, encodings of encodings, escaped letters and digits, and secrets shorter than MIN_LENGTH, which would hide half
+of the log.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -24,7 +28,8 @@ _MAX_HELD = 4096  # bytes, with line breaks
 _MIN_TOKEN = 16  # bytes of a word in a secret (a token in .npmrc or .netrc) that is masked where it stands alone
 _GAP = re.compile(rb"[\r\n]+[ \t]*")
 _TOKENS = [re.compile(rb"[A-Za-z0-9+%b_.~-]{%d,}" % (more, _MIN_TOKEN)) for more in (b"", b"/", b"/=")]
-_SPECIAL = re.compile(rb"([^A-Za-z0-9_@%+=:,./-])")  # characters that a shell quotes (shlex)
+Spellings = tuple[bytes, ...]  # all ways in which programs write one character
+_PLAIN = re.compile(rb"[A-Za-z0-9]*")  # what no program escapes
 
 
 def is_maskable(value: bytes) -> bool:
@@ -38,21 +43,33 @@ class SecretForms:
 
     def __init__(self, values: Iterable[bytes]) -> None:
         forms: dict[bytes, bool] = {}  # form -> whether line breaks may be in it
+        spelled: dict[tuple[Spellings, ...], None] = {}
         for value in values:
             for form, wraps in _forms(value):
-                forms[form] = forms.get(form, False) or wraps
+                if isinstance(form, bytes):
+                    forms[form] = forms.get(form, False) or wraps
+                else:
+                    spelled[form] = None
         self.by_anchor: dict[bytes, list[tuple[bytes, bool]]] = {}
+        self.spelled_by_anchor: dict[bytes, _SpelledForms] = {}
         self.beginnings: dict[bytes, bool] = {}  # the first one to three bytes of forms -> whether one may wrap
         for form, wraps in sorted(forms.items(), key=lambda item: (-len(item[0]), item[0])):
             self.by_anchor.setdefault(form[:_ANCHOR], []).append((form, wraps))
             for length in range(1, _ANCHOR):
                 self.beginnings[form[:length]] = self.beginnings.get(form[:length], False) or wraps
-        columns = [{anchor[index] for anchor in self.by_anchor} for index in range(_ANCHOR)]
+        for steps in spelled:
+            for anchor in _anchors(steps):
+                self.spelled_by_anchor.setdefault(anchor, _SpelledForms([], 0)).forms.append(steps)
+        for anchor in self.spelled_by_anchor:
+            for length in range(1, _ANCHOR):
+                self.beginnings.setdefault(anchor[:length], False)
+        anchors = [*self.by_anchor, *self.spelled_by_anchor]
+        columns = [{anchor[index] for anchor in anchors} for index in range(_ANCHOR)]
         classes = (b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(column)) + b"]" for column in columns)
-        self.candidates = re.compile(b"".join(classes)) if forms else None
+        self.candidates = re.compile(b"".join(classes)) if anchors else None
 
     def __bool__(self) -> bool:
-        return bool(self.by_anchor)
+        return self.candidates is not None
 
     def masker(self) -> Masker:
         """Returns what masks one stream."""
@@ -131,14 +148,23 @@ class Masker:
             if end or tail not in self._forms.beginnings:
                 return 0, -1
             return 0, view.held_from(start, wraps=self._forms.beginnings[tail])
-        partial = -1
-        for form, wraps in self._forms.by_anchor.get(text[start : start + _ANCHOR], ()):
+        longest, partial = 0, -1
+        anchor = text[start : start + _ANCHOR]
+        for form, wraps in self._forms.by_anchor.get(anchor, ()):
             if len(form) > available:
                 if not end and partial < 0 and form.startswith(text[start:]):
                     partial = view.held_from(start, wraps=wraps)
             elif text.startswith(form, start) and (wraps or not view.has_gap(start, start + len(form))):
-                return len(form), partial
-        return 0, partial
+                longest = len(form)
+                break
+        if (spelled := self._forms.spelled_by_anchor.get(anchor)) is not None:
+            length, is_partial = spelled.match(text, start)
+            if length > longest and not view.has_gap(start, start + length):
+                longest = length
+            if is_partial and not end:
+                held = view.held_from(start, wraps=False)
+                partial = held if partial < 0 else partial if held < 0 else min(partial, held)
+        return longest, partial
 
     def _emit(self, output: list[bytes], data: bytes, stop: int) -> None:
         """Shows the data up to `stop`."""
@@ -203,7 +229,7 @@ class _Unwrapped:
 # ---- forms -----------------------------------------------------------------------------------------------------------
 
 
-def _forms(value: bytes) -> Iterator[tuple[bytes, bool]]:
+def _forms(value: bytes) -> Iterator[tuple[bytes | tuple[Spellings, ...], bool]]:
     """Yields the forms of a secret that are long enough, each with whether line breaks may be in it."""
     if not is_maskable(value):
         return
@@ -220,8 +246,7 @@ def _forms(value: bytes) -> Iterator[tuple[bytes, bool]]:
         for encoding in _encodings(value):
             yield from _segments(encoding, wraps=True)
     for unit in units:
-        for form in dict.fromkeys((unit, *_escapes(unit))):
-            yield from _segments(form, wraps=False)
+        yield from _segments(unit, wraps=False) if _PLAIN.fullmatch(unit) else _spelled(unit)
         for encoding in _encodings(unit):
             yield from _segments(encoding, wraps=True)
 
@@ -281,46 +306,127 @@ def _encodings(value: bytes) -> Iterator[bytes]:
     yield value.hex().upper().encode()
 
 
-_JSON_SPECIALS = (rb"[<>&]", rb"[<>&'=]")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-def _escapes(value: bytes) -> Iterator[bytes]:
-    """Yields a line of a secret as other programs write it."""
-    if not _SPECIAL.search(value) and not any(byte in value for byte in b"%+=:,/@"):
-        return
-    import html
-    import json
-    from urllib.parse import quote
+# ---- spellings -------------------------------------------------------------------------------------------------------
 
-    text = value.decode("utf-8", "surrogateescape")
-    for ascii_only in (True, False):
-        written = json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogateescape")
-        yield written
-        yield written.replace(b"/", b"\\/")  # PHP
-        for special in _JSON_SPECIALS:  # Go; with an apostrophe, Java and Ruby
-            yield re.sub(special, lambda match: b"\\u%04x" % ord(match[0]), written)
-    for literal in (repr(text), ascii(text), repr(value)[1:]):
-        yield literal[1:-1].encode("utf-8", "backslashreplace")
-    yield re.sub(rb"[\x80-\xff]", lambda match: b"\\%03o" % ord(match[0]), value)  # C, and names in git
-    yield value.replace(b"'", b"''")  # SQL, YAML
-    yield value.replace(b'"', b'""')  # CSV
-    for safe in ("", "/", "/:@!$&'()*+,;="):
-        quoted = quote(value, safe=safe)
-        yield quoted.encode()
-        yield quoted.replace("%20", "+").encode()
-        yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quoted).encode()
-    escaped = html.escape(text)
-    for old, new in (
-        ("", ""),
-        ("&#x27;", "&#39;"),
-        ("&#x27;", "'"),
-        ("&#x27;", "&apos;"),
-        ("&quot;", '"'),
-        ("&quot;", "&#34;"),
-    ):
-        yield (escaped.replace(old, new) if old else escaped).encode("utf-8", "surrogateescape")
-    yield value.replace(b"'", b"'\\''")
-    yield value.replace(b"'", b"'\"'\"'")
-    yield _SPECIAL.sub(rb"\\\1", value)
-    yield re.sub(rb'([$`"\\])', rb"\\\1", value)
+
+class _SpelledForms:
+    """Parts of lines of secrets, with the spellings of each character, which are alike in their first `depth`
+    characters. What follows is sorted when it is first needed: a secret may have a thousand parts that begin alike."""
+
+    def __init__(self, forms: list[tuple[Spellings, ...]], depth: int) -> None:
+        self.forms = forms
+        self.depth = depth
+
+    @functools.cached_property
+    def is_end(self) -> bool:
+        """Whether one of them ends here."""
+        return any(len(form) == self.depth for form in self.forms)
+
+    @functools.cached_property
+    def following(self) -> dict[Spellings, _SpelledForms]:
+        """By the spellings of the next character."""
+        following: dict[Spellings, _SpelledForms] = {}
+        for form in self.forms:
+            if len(form) > self.depth:
+                following.setdefault(form[self.depth], _SpelledForms([], self.depth + 1)).forms.append(form)
+        return following
+
+    def match(self, text: bytes, start: int) -> tuple[int, bool]:
+        """Returns the length of the longest form that begins at `start` in any spelling (0: none), and whether a longer
+        text may have another one there."""
+        longest, is_partial = 0, False
+        pending = [(self, {start})]
+        while pending:
+            node, positions = pending.pop()
+            if node.is_end:
+                longest = max(longest, max(positions) - start)
+            for spellings, following in node.following.items():
+                is_partial = is_partial or any(_is_begun(spellings, text, position) for position in positions)
+                if reached := _next_positions(spellings, text, positions):
+                    pending.append((following, reached))
+        return longest, is_partial
+
+
+def _next_positions(spellings: Spellings, text: bytes, positions: set[int]) -> set[int]:
+    """Returns where a character may end that begins at one of the positions."""
+    begun = [position for position in positions if text.startswith(spellings, position)]
+    return {position + len(form) for position in begun for form in spellings if text.startswith(form, position)}
+
+
+def _is_begun(spellings: Spellings, text: bytes, position: int) -> bool:
+    """Returns whether the text ends in the middle of a spelling of a character that begins at a position."""
+    if len(text) - position >= _MOST:
+        return False
+    rest = text[position:]
+    return any(len(rest) < len(form) and form.startswith(rest) for form in spellings)
+
+
+def _anchors(steps: tuple[Spellings, ...]) -> set[bytes]:
+    """Returns the first _ANCHOR bytes of all spellings of a form."""
+    anchors, begun = set[bytes](), {b""}
+    for spellings in steps:
+        begun = {(before + spelling)[:_ANCHOR] for before in begun for spelling in spellings}
+        anchors |= {anchor for anchor in begun if len(anchor) == _ANCHOR}
+        begun -= anchors
+        if not begun:
+            break
+    return anchors
+
+
+def _spelled(line: bytes) -> Iterator[tuple[tuple[Spellings, ...], bool]]:
+    """Yields a line of a secret in segments, as the spellings of each character."""
+    text = line.decode("utf-8", "surrogateescape")
+    count = max(1, len(text) // _SEGMENT)
+    for number in range(count):
+        segment = text[number * _SEGMENT : None if number == count - 1 else (number + 1) * _SEGMENT]
+        if count == 1 or _is_distinct(segment.encode("utf-8", "surrogateescape")):
+            yield tuple(map(_spellings, segment)), False
+
+
+_MOST = 16  # bytes of a spelling
+_SHORT = {  # escapes by name, and what a few programs write
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
+    '"': ("&quot;", '""'),  # HTML; CSV
+    "'": ("&apos;", "''", r"'\''", "'\"'\"'", "'\"'"),  # HTML; SQL, YAML; shells: the last in a row of them (dash)
+    " ": ("+",),  # forms in URLs
+    "%": ("%%",),  # printf, systemd
+    "$": ("$$",),  # make, compose
+    "\0": (r"\0", "^@"),
+    "\a": (r"\a",),
+    "\b": (r"\b",),
+    "\t": (r"\t",),
+    "\v": (r"\v",),
+    "\f": (r"\f",),
+    "\x1b": (r"\e", r"\E"),
+    "\x7f": ("^?",),
+}
+_OF_BYTES = ("%{:02x}", "%{:02X}", "={:02X}", r"\x{:02x}", r"\x{:02X}", r"\{:03o}")  # URLs, quoted-printable, C
+_OF_NUMBER = (
+    *(r"\u{:04x}", r"\u{:04X}", r"\U{:08x}", r"\U{:08X}", r"\x{:02x}", r"\x{:02X}"),  # JSON, Python, YAML
+    *(r"\u{{{:x}}}", r"\x{{{:x}}}"),  # Rust and JavaScript, Perl
+    *("&#{};", "&#{:02};", "&#{:03};", "&#x{:x};", "&#x{:X};"),  # HTML
+)
+
+
+@functools.lru_cache(4096)
+def _spellings(character: str) -> tuple[bytes, ...]:
+    """Returns all ways in which programs write a character. A lone surrogate is a byte that is no UTF-8."""
+    encoded = character.encode("utf-8", "surrogateescape")
+    if _PLAIN.fullmatch(encoded):
+        return (encoded,)
+    spellings = {character, "\\" + character, *_SHORT.get(character, ())}
+    spellings |= {"".join(map(form.format, encoded)) for form in _OF_BYTES}
+    numbers = {ord(character), encoded[0] if len(encoded) == 1 else ord(character)}
+    spellings |= {form.format(number) for form in _OF_NUMBER for number in numbers}
+    if character > "\uffff":  # JSON has two halves, as UTF-16
+        high, low = 0xD7C0 + (ord(character) >> 10), 0xDC00 + (ord(character) & 0x3FF)
+        spellings |= {form.format(high) + form.format(low) for form in _OF_NUMBER[:2]}
+    if character < " ":
+        spellings.add("^" + chr(ord(character) + 64))
+    each = b"".join(b"\\%c" % byte for byte in encoded)  # Perl
+    return (*{each, *(spelling.encode("utf-8", "surrogateescape") for spelling in spellings)},)

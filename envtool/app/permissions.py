@@ -91,8 +91,9 @@ def resolve_permissions(request: CommandRequest, root: str) -> HostPermissions:
                 hint=f"`projects: {{{root}: {{secrets: {{{name}: '{source}'}}}}}}` in {permissions_path()}",
             )
         if not name or (equals and not SECRET_SOURCE.fullmatch(source)):
+            typed = name + "=…" * bool(equals)  # what follows may be the secret itself
             raise UsageError(
-                f"`--allow-secret {text}`: expected NAME, NAME=env:VARIABLE or NAME=file:PATH", code="usage.secret"
+                f"`--allow-secret {typed}`: expected NAME, NAME=env:VARIABLE or NAME=file:PATH", code="usage.secret"
             )
         if source.startswith("file:"):
             source = f"file:{_absolute(source[5:])}"

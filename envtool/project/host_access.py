@@ -234,8 +234,9 @@ class HostAccess:
             )
             if content is not None:
                 return content
+        variable = f"your variable {location}, which" if location.isupper() else "a variable of yours that"
         descriptions = {
-            "env": f"your variable {location}, which is not set",
+            "env": f"{variable} is not set",  # in other cases it may be the secret itself, in place of its variable
             "file": f"the file {location}, which is not there",
         }
         raise UsageError(

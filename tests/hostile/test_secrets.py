@@ -523,6 +523,17 @@ def test_a_command_may_not_stand_on_the_command_line_nor_in_the_spec(holder):
     assert not (holder.top / "ran").exists()
 
 
+@pytest.mark.parametrize("form", ["token={}", "token=env:{}", "token={}=", "token=ENV:{}"])
+@pytest.mark.parametrize("value", ["canary-9b1e$HOME", "canary_9b1e7d2a"])
+def test_a_value_in_place_of_its_source_is_not_shown(holder, form, value):
+    """`--allow-secret "token=$TOKEN"` is a mistake that anybody makes."""
+    task(holder, "true")
+    done = holder.envtool("test", "--allow-secret", form.format(value), *GIVE[2:])
+    assert done.status == 2
+    assert "token" in done.said
+    assert "canary" not in done.said
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -434,7 +434,7 @@ def run_options(function: Function) -> Function:
             help="Write a report: markdown, junit, or a format of a plugin; may be repeated.",
         ),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
-        click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
+        click.option("-x", "--fail-fast", is_flag=True, help="Start no more tasks after the first failure."),
         click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: CPUs + 1)."),
         envs_option("Only envs of this name or glob; may be repeated."),
     ):

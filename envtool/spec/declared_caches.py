@@ -60,6 +60,10 @@ def resolve_target(path: str, user: str, directory: str) -> tuple[str, str]:
     """Returns the absolute path of a cache in the container, and "" or the reason why it cannot be there."""
     if not path or {"\0", "\n"} & {*path}:
         return "", "it is no path"
+    if "$" in path:
+        return "", "variables are not read in it"
+    if {"*", "?"} & {*path}:
+        return "", "it is one directory, and no pattern"
     if path == "~" or path.startswith("~/"):
         target = posixpath.normpath(f"{HOMES[user]}/{path[2:]}")
         inside = target.startswith(f"{HOMES[user]}/")

@@ -84,6 +84,10 @@ def test_paths_of_an_included_file_are_relative_to_it():
         ("/project/.git", "git and envtool obey what is in it"),
         ("~", "it is not below the home"),
         ("~/../x", "it is not below the home"),
+        ("$HOME/.cache", "variables are not read in it"),
+        ("~/${X}", "variables are not read in it"),
+        ("build/*.o", "it is one directory, and no pattern"),
+        ("/opt/cach?", "it is one directory, and no pattern"),
         ("~other/x", "only `~` itself, the home of the task's user, is known"),
     ],
 )

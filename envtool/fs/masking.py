@@ -7,6 +7,8 @@ characters: programs escape different characters in different ways, and each is 
 compared without its line breaks, since base64(1) and xxd(1) wrap their output; a form that is no encoding does not
 match across a line break.
 
+Where control sequences (colours) stand in a secret, it is recognized without them, as readers see it.
+
 What is not recognized: a part of a secret that is no line and no token of it, other cases, compressed or encrypted
 output, encodings of encodings, escaped letters and digits, and secrets shorter than MIN_LENGTH, which would hide half
 of the log.
@@ -27,6 +29,15 @@ _WRAPPED = 8  # characters of an encoding before a line break that are held back
 _MAX_HELD = 4096  # bytes, with line breaks
 _MIN_TOKEN = 16  # bytes of a word in a secret (a token in .npmrc or .netrc) that is masked where it stands alone
 _GAP = re.compile(rb"[\r\n]+[ \t]*")
+_CONTROL = re.compile(rb"\x1b|\xc2\x9b|\xc2\Z|[\x07\x08]")
+# What terminals and reports do not show (ECMA-48, 5.4 and 8.3), also where the end of it has not come yet.
+_GAP_OR_CONTROL = re.compile(
+    rb"(?P<gap>[\r\n]+[ \t]*)"
+    rb"|(?:\x1b\[|\xc2\x9b)[0-?]*[ -/]*(?:[@-~]|\Z)"
+    rb"|\x1b[\]PX^_][^\x07\x1b\n]{0,1024}(?:\x07|\x1b\\|\x1b?\Z)"
+    rb"|\x1b[ -/]*(?:[0-~]|\Z)"
+    rb"|\xc2\Z|[\x07\x08]"
+)
 _TOKENS = [re.compile(rb"[A-Za-z0-9+%b_.~-]{%d,}" % (more, _MIN_TOKEN)) for more in (b"", b"/", b"/=")]
 Spellings = tuple[bytes, ...]  # all ways in which programs write one character
 _PLAIN = re.compile(rb"[A-Za-z0-9]*")  # what no program escapes
@@ -89,26 +100,39 @@ class SecretForms:
 
 
 class Masker:
-    """One stream. `found` becomes True with the first secret."""
+    """One stream. `found` becomes True with the first secret.
 
-    def __init__(self, forms: SecretForms) -> None:
+    What is shown is searched a second time where it has colours or other control sequences, without these: programs
+    colour parts of a line, and what shows it leaves them out."""
+
+    def __init__(self, forms: SecretForms, *, leaves_out_controls: bool = False) -> None:
         self._forms = forms
         self._buffer = b""  # what may be the beginning of a secret
         self._shown = 0  # how many bytes of it were returned already: a line break follows too few of an encoding
         self._after_mask = False  # the last that was returned is a mask
+        self._leaves_out_controls = leaves_out_controls
+        self._second = None if leaves_out_controls else Masker(forms, leaves_out_controls=True)
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
         """Returns the next part of the stream that can be shown: all but an end that may be the beginning of a secret.
         A whole line is never held back, unless it ends with 8 characters of an encoded secret or more."""
-        return self._scan(data, end=False)
+        return self._search_again(self._scan(data, end=False), end=False)
 
     def finish(self) -> bytes:
         """Returns what was held back, at the end of the stream."""
-        return self._scan(b"", end=True)
+        return self._search_again(self._scan(b"", end=True), end=True)
+
+    def _search_again(self, shown: bytes, *, end: bool) -> bytes:
+        second = self._second
+        if second is None or not (second._buffer or _CONTROL.search(shown)):  # noqa: SLF001
+            return shown
+        shown = second._scan(shown, end=end)  # noqa: SLF001
+        self.found |= second.found
+        return shown
 
     def _scan(self, data: bytes, *, end: bool) -> bytes:
-        view = _Unwrapped(self._buffer + data)
+        view = _Unwrapped(self._buffer + data, _GAP_OR_CONTROL if self._leaves_out_controls else _GAP)
         output: list[bytes] = []
         masked = 0  # the end of the last form, in the text
         kept = held = len(view.data)  # where the buffer begins afterwards, and where what is not shown does
@@ -181,21 +205,27 @@ class Masker:
 
 
 class _Unwrapped:
-    """A piece of output, and its text without line breaks and the blanks after them."""
+    """A piece of output, and its text without what `gap` matches: line breaks and the blanks after them, and perhaps
+    control sequences."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, gap: re.Pattern[bytes]) -> None:
         self.data = data
         self._gaps: list[int] = []  # positions in the text before which something was left out
         self._lengths: list[int] = [0]  # bytes that were left out before and at each gap
-        if b"\n" not in data and b"\r" not in data:
+        self._breaks: list[int] = []  # those gaps that are line breaks
+        self._break_ends: list[int] = []  # where each of them ends in the data
+        if gap is _GAP and b"\n" not in data and b"\r" not in data:
             self.text = data
             return
         parts, before = [], 0
-        for gap in _GAP.finditer(data):
-            parts.append(data[before : gap.start()])
-            before = gap.end()
-            self._gaps.append(gap.start() - self._lengths[-1])
-            self._lengths.append(self._lengths[-1] + gap.end() - gap.start())
+        for match in gap.finditer(data):
+            parts.append(data[before : match.start()])
+            before = match.end()
+            self._gaps.append(match.start() - self._lengths[-1])
+            self._lengths.append(self._lengths[-1] + match.end() - match.start())
+            if gap is _GAP or match["gap"]:
+                self._breaks.append(self._gaps[-1])
+                self._break_ends.append(before)
         parts.append(data[before:])
         self.text = b"".join(parts)
 
@@ -208,21 +238,23 @@ class _Unwrapped:
         return len(self.data) if position >= len(self.text) else self.offset(position)
 
     def has_gap(self, start: int, stop: int) -> bool:
-        """Returns whether something was left out between two positions of the text."""
-        return self.offset(stop - 1) - self.offset(start) != stop - 1 - start
+        """Returns whether a line break was left out between two positions of the text."""
+        return bisect_right(self._breaks, start) != bisect_right(self._breaks, stop - 1)
 
     def held_from(self, start: int, *, wraps: bool) -> int:
         """Returns from where on the data cannot be shown, if its end from `start` on is the beginning of a form; -1 if
-        no line break may be in that form and one is."""
+        no line break may be in that form and one is, or if too much would be held."""
         offset = self.offset(start)
-        after = bisect_right(self._gaps, start)
-        if after == len(self._gaps):  # no line break since
-            return offset
-        if not wraps or len(self.data) - offset > _MAX_HELD:
+        if len(self.data) - offset > _MAX_HELD:
             return -1
-        for gap in range(len(self._gaps) - 1, after - 1, -1):
-            if self._gaps[gap] - start < _WRAPPED:
-                return self._gaps[gap] + self._lengths[gap + 1]
+        after = bisect_right(self._breaks, start)
+        if after == len(self._breaks):  # no line break since
+            return offset
+        if not wraps:
+            return -1
+        for index in range(len(self._breaks) - 1, after - 1, -1):
+            if self._breaks[index] - start < _WRAPPED:
+                return self._break_ends[index]
         return offset
 
 

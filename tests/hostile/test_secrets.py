@@ -161,6 +161,8 @@ WAYS = {
     "url": "python3 -c 'import os, urllib.parse as u; print(u.quote(os.environ[\"TOKEN\"], safe=str()))'",
     "html": 'python3 -c \'import html, os; print("<b>" + html.escape(os.environ["TOKEN"]) + "</b>")\'',
     "split": "python3 -uc 'import os, time\nfor c in os.environ[\"TOKEN\"]:\n  os.write(1, c.encode()); time.sleep(0.01)'",
+    "colours": 'python3 -c \'import os; print(chr(27) + "[0m" + (chr(27) + "[1m").join(os.environ["TOKEN"]))\'',
+    "encodeURIComponent": 'python3 -c \'import os, urllib.parse as u; print(u.quote(os.environ["TOKEN"], safe="!*()~" + chr(39)))\'',
     "traceback": "python3 -c 'import os; raise ValueError(os.environ[\"TOKEN\"])' || true",
     "core": "python3 -c 'import os; os.abort()' || true; ls core* 2>/dev/null || true; cat core* 2>/dev/null || true",
 }
@@ -185,7 +187,7 @@ def test_reports_have_none(holder):
     """A failure is where output goes into JUnit, Markdown, JSON, the summary and hints."""
     task(
         holder,
-        'echo "<failure>$TOKEN</failure>"; base64 /run/secrets/key; printf "1..2\\nok 1 - %s\\nnot ok 2 - b %s\\n" "$TOKEN" "$TOKEN"; "$TOKEN"',
+        'echo "<failure>$TOKEN</failure>"; printf %s "$TOKEN" | sed "s/./&\\x1b[0m/g"; base64 /run/secrets/key; printf "1..2\\nok 1 - %s\\nnot ok 2 - b %s\\n" "$TOKEN" "$TOKEN"; "$TOKEN"',
         "        outputs: [out/]\n",
     )
     words = ("--junit", "j.xml", "--report", "markdown=m.md")
@@ -195,6 +197,7 @@ def test_reports_have_none(holder):
     for name in ("j.xml", "m.md"):
         content = (holder.project / name).read_bytes()
         assert not FORMS.are_in(content), content
+        assert b"canary-9b1e" not in content
     assert b"***" in (holder.project / "j.xml").read_bytes()
     names = [each.get("name") for each in ET.parse(holder.project / "j.xml").getroot().iter("testcase")]
     assert names == ["test", "***", "b ***"], "tests are named by what was masked"

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.fs.masking import MASK, MIN_LENGTH, Masker, SecretForms, is_maskable
+from envtool.report.text import sanitize
 
 TOKEN = b"ghp_R4nd0m$T0ken'with\"quotes\\and&<more>"
 PEM = b"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQDXa1vZ\n-----END KEY-----\n"
@@ -26,6 +27,10 @@ SECRETS = st.one_of(
     st.text("ab$'\"\\\n &%", min_size=8, max_size=60).map(str.encode),
 ).filter(is_maskable)
 TEXTS = st.one_of(st.binary(max_size=200), st.text("ab$'\"\\\n &%=+/", max_size=200).map(str.encode))
+
+
+def json_bytes(value):
+    return json.dumps(value.decode()).encode()[1:-1]
 
 
 def pieces(data, cuts):
@@ -181,6 +186,34 @@ def test_quotes_of_other_languages(writer):
     whole = b"before " + text.encode("utf-8", "surrogateescape") + b" after"
     for cut in range(len(whole)):
         assert masked([VALUE.encode()], [whole[:cut], whole[cut:]]) == b"before *** after"
+
+
+CONTROLS = ["\x1b[0m", "\x1b[38;5;9m", "\x1b[K", "\x1b]8;;http://h/\x1b\\", "\x1b]0;x\x07", "\x1b(B", "\x07", "\x9b1m"]
+
+
+@pytest.mark.parametrize("control", [*CONTROLS, "\x1b[1m\x1b[31m"])
+@pytest.mark.parametrize("write", [lambda value: value, base64.b64encode, json_bytes])
+def test_colours_in_a_secret(control, write):
+    """Terminals and reports leave them out, and would show the secret."""
+    form = write(TOKEN)
+    whole = b"a " + form[:5] + control.encode() + form[5:9] + control.encode() + form[9:] + b" b\n"
+    for cut in range(len(whole)):
+        shown = masked([TOKEN], [whole[:cut], whole[cut:]])
+        assert sanitize(shown.decode()) == "a *** b\n"
+
+
+@pytest.mark.parametrize("control", [*CONTROLS, "\x1b", "\x1b]", "\x1b[", "\x08", "\x1bP0;", "\x1b]52;c;"])
+def test_a_secret_in_a_control_sequence(control):
+    whole = b"a" + control.encode() + TOKEN + b"\x07 b\n"
+    for cut in range(len(whole)):
+        assert TOKEN[:9] not in masked([TOKEN], [whole[:cut], whole[cut:]])
+
+
+def test_output_with_colours_is_not_held_back():
+    masker = Masker(SecretForms([TOKEN]))
+    for line in (b"\x1b[31mred\x1b[0m\n", b"gh\x1b[1m\n", b"\x1b]0;title\x07x\n"):
+        assert masker.feed(line) == line
+    assert masker.feed(b"ghp_" + b"\x1b[0m" * 2000).endswith(b"\x1b[0m")
 
 
 def test_a_thousand_lines_that_begin_alike_are_masked_in_time():

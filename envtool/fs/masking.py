@@ -268,7 +268,7 @@ def _forms(value: bytes) -> Iterator[tuple[bytes | tuple[Spellings, ...], bool]]
     whole = value.strip()
     has_lines = _GAP.search(whole) is not None
     units = dict.fromkeys([] if has_lines else [whole])
-    for text in (whole, *_json_strings(whole)):
+    for text in dict.fromkeys((whole, *(_echoed(whole, escapes) for escapes in _ESCAPES), *_json_strings(whole))):
         for line in text.splitlines():
             units.update(dict.fromkeys([line.strip()] if _is_distinct(line.strip()) else []))
             tokens = (token for pattern in _TOKENS for token in pattern.findall(line))
@@ -323,6 +323,23 @@ def _json_strings(value: bytes) -> list[bytes]:
         elif isinstance(item, str) and len(item) >= _MIN_TOKEN:
             texts.append(item.encode("utf-8", "surrogatepass"))
     return texts
+
+
+def _echoed(value: bytes, escapes: re.Pattern[bytes]) -> bytes:
+    """Returns what `echo` of dash and busybox, or `printf "$X"`, prints of a secret: its backslashes begin escapes."""
+    parts, position = list[bytes](), 0
+    for match in escapes.finditer(value):
+        parts.append(value[position : match.start()])
+        position = match.end()
+        if match[0] == rb"\c":  # nothing more is printed
+            position = len(value)
+            break
+        parts.append(bytes([int(match[2], 8) & 255]) if match[2] else _ECHOED[match[1]])
+    return b"".join([*parts, value[position:]]).strip()
+
+
+_ESCAPES = [re.compile(rb"\\(?:([abfnrtv\\])|c|%b([0-7]{1,3}))" % zero) for zero in (b"0?", b"")]  # echo, printf
+_ECHOED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v", b"\\": b"\\"}
 
 
 def _encodings(value: bytes) -> Iterator[bytes]:

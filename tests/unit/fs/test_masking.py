@@ -188,6 +188,39 @@ def test_quotes_of_other_languages(writer):
         assert masked([VALUE.encode()], [whole[:cut], whole[cut:]]) == b"before *** after"
 
 
+@pytest.mark.parametrize("shell", ["dash", "busybox sh", "bash"])
+@pytest.mark.parametrize(
+    "command", ['echo "$X"', 'echo -e "$X"', 'printf "$X"', 'printf %b "$X"', 'printf %s "$X"', 'set -x; : "$X"']
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "first\\blast-one",
+        "C:\\new\\table\\very",
+        "hidden-one\\cnever-seen",
+        "one\\\\two-three",
+        "a-b-c\\0101d-e-f",
+        "in the\\nsecond line",
+    ],
+)
+def test_what_shells_make_of_backslashes(shell, command, value):
+    """`echo "$TOKEN"` of /bin/sh reads escapes in it."""
+    import shutil
+    import subprocess
+
+    if shutil.which(shell.split()[0]) is None:
+        pytest.skip(f"no {shell}")
+    done = subprocess.run(
+        [*shell.split(), "-c", command],
+        env={"X": value, "LC_ALL": "C"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
+    left = masked([value.encode()], [done.stdout]).replace(MASK, b"")
+    assert len(left.strip(b"\n")) < 6 + 5 * ("-e" in command or "-x" in command), (done.stdout, left)
+
+
 CONTROLS = ["\x1b[0m", "\x1b[38;5;9m", "\x1b[K", "\x1b]8;;http://h/\x1b\\", "\x1b]0;x\x07", "\x1b(B", "\x07", "\x9b1m"]
 
 

@@ -41,6 +41,7 @@ _NO_MEMBERS = frozenset({
     "examples", "sample", "samples", "demo", "demos", "vendor", "third_party", "third-party", "3rdparty", "external",
     "extern", "deps", "node_modules", "bench", "benchmark", "benchmarks", "fuzz", "contrib", "tools", "website", "site",
 })  # fmt: skip
+_TEST_DATA = re.compile(r"(?:tests?|e2e)[-_].*|.*[-_](?:tests?|e2e|benchmarks?|examples?)", re.DOTALL)
 _FIND_PACKAGE = re.compile(r"^[^#\n]*\bfind_package\s*\(\s*(?!Threads\b|CTest\b)(\w+)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -159,7 +160,8 @@ def _detect_members(project: Project, languages: set[str]) -> Iterator[Detection
     a `frontend/` beside a server. What is only data, an example or documentation is none."""
     for detection in _detect_subprojects(project):
         parts = detection.directory.split("/")
-        if detection.tested and detection.language not in languages and not _NO_MEMBERS & {*parts}:
+        is_member = not any(part in _NO_MEMBERS or _TEST_DATA.fullmatch(part) for part in parts)
+        if detection.tested and detection.language not in languages and is_member:
             yield detection
 
 

@@ -32,6 +32,8 @@ _TEST_COMMANDS = {  # examples for `--test`
     "rust": "cargo test",
     "go": "go test ./...",
     "java": "mvn test",
+    "CMakeLists.txt": "cmake -S . -B build && cmake --build build && ctest --test-dir build --output-on-failure",
+    "meson.build": "meson setup build && meson test -C build",
 }
 
 
@@ -171,7 +173,9 @@ def _nothing_found_error(detections: Sequence[Detection], again: str, other: str
     message = f"found nothing here whose tests I know how to run{':' if listed else ''}{listed}"
     hints = [*dict.fromkeys(detection.hint for detection in detections if detection.hint)]
     if not all(detection.hint for detection in detections) or not hints:  # with such a project the command would fail
-        known = (detection.language for detection in detections if detection.env and not detection.directory)
+        own = [detection for detection in detections if detection.env and not detection.directory]
+        # a reason of the plugin for C begins with the build file
+        known = [name for detection in own for name in (detection.language, detection.reason.partition(",")[0])]
         example = next((_TEST_COMMANDS[language] for language in known if language in _TEST_COMMANDS), "make check")
         hints.append(f"write the test command: `{again} init --test {shlex.quote(example)}`")
     hints += [f"take over what {other} says: `{again} init --from {shlex.quote(other)}`"] if other else []

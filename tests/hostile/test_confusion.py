@@ -68,6 +68,10 @@ ROWS = {  # name of the row -> files, the env's keys, names that may come from t
     "uv workspace": (
         project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n{MEMBERS}") | package(), {}, (), ("pa",),
     ),
+    "uv workspace, a member in a directory of examples": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n{MEMBERS.replace('packages', 'examples')}")
+        | package(place="examples/pa"), {}, (), ("pa",),
+    ),
     "uv workspace, a member of another name in the sources": (
         project(f"{ME}dependencies = ['Pa.Core']\n{BUILD}[tool.uv.sources]\npa_core = {{ workspace = true }}\n")
         | package("pa-core"), {}, (), ("pa-core",),

@@ -254,6 +254,12 @@ def test_a_member_in_another_language_is_found_below_a_project_with_tests(init):
     assert "found node: web: package.json with a test script" in said
 
 
+@pytest.mark.parametrize("name", ["wasm_test", "e2e-web", "test-app", "web-examples"])
+def test_a_directory_that_is_named_for_tests_or_examples_is_no_member(init, name):
+    status, _, envs = init({**LIBRARY, f"{name}/package.json": NODE % ("web", "")})
+    assert (status, {*envs}) == (0, {"unit"})
+
+
 def test_envs_that_differ_in_more_than_layers_are_not_joined():
     def detection(language, programs=(), **keys):
         env = {**keys, "language": language, "tasks": {"test": language}}

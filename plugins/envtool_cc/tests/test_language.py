@@ -360,3 +360,45 @@ def test_an_option_that_builds_the_tests_is_switched_on(option, flag):
     text = f"project(x)\n{option}\nenable_testing()\nadd_test(NAME t COMMAND t)\n"
     (found,) = detect(testing.MemoryProject({"CMakeLists.txt": text}))
     assert found.env["tasks"]["test"][0] == f"cmake -S . -B build{flag}"
+
+
+def meson_text(text):
+    return f"project('x', 'c')\n{text}\ntest('t', t)\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "unknown"),
+    [
+        ({"meson.build": meson_text("find_program('gen.py')"), "tools/gen.py": ""}, ""),
+        ({"meson.build": meson_text("find_program('gen.py')")}, "gen.py"),
+        ({"meson.build": meson_text("find_program('obscure')")}, "obscure"),
+        ({"meson.build": meson_text("if get_option('x')\n  find_program('obscure')\nendif")}, ""),
+        ({"meson.build": meson_text("if a\n  if b\n  endif\n  x()\nendif\nfind_program('obscure')")}, "obscure"),
+        ({"meson.build": meson_text("subdir('a')"), "a/meson.build": "dependency('obscure')"}, "obscure"),
+        ({"meson.build": meson_text("if x\nsubdir('a')\nendif"), "a/meson.build": "dependency('obscure')"}, ""),
+        ({"meson.build": meson_text("# if x\nfind_program('obscure')\n# endif")}, "obscure"),
+    ],
+)
+@pytest.mark.usefixtures("with_tools")
+def test_what_meson_finds_in_the_project_or_wants_under_a_condition_is_no_requirement(files, unknown):
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.tested == (not unknown)
+    assert not unknown or f"meson.build, which requires {unknown}: " in found.reason
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_of_two_build_systems_the_one_with_tests_counts():
+    """The env names it: `language: cc` takes the first by itself."""
+    files = {"CMakeLists.txt": "project(x)\n", "meson.build": meson_text("")}
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env == {
+        "language": "cc",
+        "system": "meson",
+        "tasks": {"test": ["meson setup build", "meson test -C build --print-errorlogs {{ args }}"]},
+    }
+    tested = "project(x)\nenable_testing()\nadd_test(NAME t COMMAND t)\n"
+    (found,) = detect(testing.MemoryProject(files | {"CMakeLists.txt": tested}))
+    assert "system" not in found.env
+    assert found.reason == "CMakeLists.txt with tests"
+    (found,) = detect(testing.MemoryProject(files | {"meson.build": "project('x', 'c')\n"}))
+    assert found.reason == "CMakeLists.txt, and no tests"

@@ -252,6 +252,25 @@ def test_nothing_is_detected_elsewhere():
     assert detect(testing.MemoryProject({"Makefile": ""})) == []
 
 
+@pytest.mark.parametrize(
+    ("directory", "path", "tested"),
+    [
+        ("${project.basedir}/test", "core/test/x/T.java", True),
+        ("${basedir}/test", "core/test/T.java", True),
+        ("test/", "core/test/T.java", True),
+        ("test", "core/src/test/java/T.java", True),  # of a module that names none
+        ("test", "core/tests/T.java", False),
+        ("${tests}", "core/tests/T.java", False),
+        ("../test", "test/T.java", False),
+    ],
+)
+def test_tests_are_where_a_pom_says(directory, path, tested):
+    element = f"<build><testSourceDirectory>{directory}</testSourceDirectory></build>"
+    poms = {**MODULES, "pom.xml": MODULES["pom.xml"].replace("</project>", f"{element}</project>")}
+    (found,) = detect(testing.MemoryProject({**poms, path: ""}))
+    assert found.tested == tested
+
+
 NEWER = " -Dmaven.compiler.source=8 -Dmaven.compiler.target=8 -Dmaven.compiler.release=8"
 
 

@@ -184,3 +184,23 @@ def test_a_version_file_that_may_not_be_read_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(testing.MemoryProject, "read", refuse)
     assert layers({"Cargo.toml": PACKAGE}) == plain
+
+
+@pytest.mark.parametrize(
+    ("source", "tested"),
+    [
+        ("pub fn f() {}\n", False),
+        ("#[test]\nfn t() {}\n", True),
+        ("#[tokio::test(flavor = 1)]\nasync fn t() {}\n", True),
+        ("#[cfg(all(test, unix))]\nmod tests;\n", True),
+        ("proptest! {}\n", True),
+        ("//! ```\n//! f();\n//! ```\n", True),
+        ('#![doc = include_str!("../README.md")]\n', True),
+    ],
+)
+def test_a_crate_without_tests_is_not_tested_since_cargo_would_pass(source, tested):
+    (found,) = detect(testing.MemoryProject({"Cargo.toml": PACKAGE, "src/lib.rs": source}))
+    assert found.tested == tested
+    assert (found.reason == "Cargo.toml, and no tests") == (not tested)
+    (found,) = detect(testing.MemoryProject({"Cargo.toml": PACKAGE, "src/lib.rs": "", "tests/t.rs": ""}))
+    assert found.tested

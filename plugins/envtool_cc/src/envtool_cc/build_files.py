@@ -41,6 +41,8 @@ _PKG_CHECK = re.compile(r"\bpkg_(?:check|search)_modules?\s*\(([^()]*)\)", re.IG
 _PKG_WORDS = {"REQUIRED", "QUIET", "NO_CMAKE_PATH", "NO_CMAKE_ENVIRONMENT_PATH", "IMPORTED_TARGET", "GLOBAL"}
 _MESON_COMMENT = re.compile(r"#[^\n]*")
 _DEPENDENCY = re.compile(r"\bdependency\s*\(\s*'([^'\n]{1,100})'([^()]*)")
+_MESON_IF = re.compile(r"^[ \t]*(if|endif)\b", re.MULTILINE)
+_MESON_SUBDIR = re.compile(r"\bsubdir\s*\(\s*'([^'\n]{1,200})'")
 _MESON_OPTIONAL = re.compile(r"\brequired\s*+:\s*+(?!true\b)")
 _MESON_PROGRAM = re.compile(r"\bfind_program\s*\(\s*'([\w.+-]{1,100})'([^()]*)")
 _M4_COMMENT = re.compile(r"(?:^|\s)(?:dnl\b|#)[^\n]*")
@@ -93,8 +95,9 @@ def needed_packages(system: str, texts: Mapping[str, str]) -> tuple[str, ...]:
 def unknown_requirements(system: str, texts: Mapping[str, str]) -> tuple[str, ...]:
     """Returns the names, sorted, of what the build files require and the table does not know. What another project
     below (a copy of googletest, a test of the installed package) requires counts only if it is part of the build, and
-    under no condition."""
-    counted = _without_projects_below(texts) if system == "cmake" else texts
+    under no condition. Of Meson's files, what is under a condition does not count: options are off, or the system is
+    another one."""
+    counted = {"cmake": _without_projects_below, "meson": _without_conditions}.get(system, dict)(texts)
     pairs = {pair for text in counted.values() for pair in READERS[system](text)}
     return tuple(sorted(name for name, package in pairs if not package and name not in WITH_THE_COMPILER))
 
@@ -121,7 +124,22 @@ def _without_projects_below(texts: Mapping[str, str]) -> dict[str, str]:
         if not directory:
             counted[path] = text
         elif named.get(posixpath.basename(directory), set()) - {directory}:
-            counted[path] = _outside_of_if(_CMAKE_COMMENT.sub(" ", text))
+            counted[path] = _outside_of_if(_CMAKE_COMMENT.sub(" ", text), _CMAKE_IF)
+    return counted
+
+
+def _without_conditions(texts: Mapping[str, str]) -> dict[str, str]:
+    """Returns the build files of Meson (path -> text) that `subdir` reaches under no condition, without what is inside
+    of `if` in them."""
+    pending = [min(texts, key=len)] if texts else []
+    counted: dict[str, str] = {}
+    while pending:
+        path = pending.pop()
+        if path in counted or path not in texts:
+            continue
+        counted[path] = _outside_of_if(_MESON_COMMENT.sub("", texts[path]), _MESON_IF)
+        directory = posixpath.dirname(path)
+        pending += [posixpath.join(directory, name, "meson.build") for name in _MESON_SUBDIR.findall(counted[path])]
     return counted
 
 
@@ -131,10 +149,11 @@ def _outermost(path: str, projects: AbstractSet[str]) -> str:
     return next((top for end in range(1, len(parts) + 1) if (top := "/".join(parts[:end])) in projects), "")
 
 
-def _outside_of_if(text: str) -> str:
+def _outside_of_if(text: str, words: re.Pattern[str]) -> str:
+    """Returns what of a text is in no block from an "if" to its "endif"; `words` finds these two."""
     kept: list[str] = []
     depth = position = 0
-    for match in _CMAKE_IF.finditer(text):
+    for match in words.finditer(text):
         if not depth:
             kept.append(text[position : match.start()])
         depth = max(0, depth + (1 if match[1].lower() == "if" else -1))

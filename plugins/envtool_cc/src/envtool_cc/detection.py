@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from shutil import which
 
 from envtool import api
-from envtool_cc.build_files import find_system, needed_packages, read_texts, unknown_requirements
+from envtool_cc.build_files import TOP, find_system, needed_packages, read_texts, unknown_requirements
 
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 PROGRAMS = {
@@ -44,28 +44,46 @@ _AUTOMAKE_INSTALL = re.compile(
 
 
 def detect(project: api.Project) -> list[api.Detection]:
-    """Returns what the project's build files suggest, at most one detection. A Makefile alone says nothing of its
-    language: envtool itself looks at its targets."""
-    system, path = find_system(project.read)
-    if system not in PROGRAMS:
-        return []
+    """Returns what the project's build files suggest, at most one detection: by the first build system whose tests can
+    be run, else by the first of all. A Makefile alone says nothing of its language: envtool itself looks at its
+    targets."""
+    first = find_system(project.read)[0]
+    detections = [
+        detection for system in PROGRAMS if (detection := _detect_system(project, system, is_first=system == first))
+    ]
+    return [*filter(lambda detection: detection.tested, detections), *detections][:1]
+
+
+def _detect_system(project: api.Project, system: str, *, is_first: bool) -> api.Detection | None:
+    """Returns what the files of one build system suggest; None if the project is none of that system. `is_first`:
+    whether `language: cc` takes this system if the env names none."""
+    path = next((name for name in TOP[system] if project.read(name) is not None), "")
+    if not path:
+        return None
     texts = read_texts(project, system)
     top = texts.get(path, "")
     if (system == "cmake" and not _CMAKE_PROJECT.search(top)) or (system == "meson" and not _MESON_PROJECT.search(top)):
-        return []  # a part of another project
+        return None  # a part of another project
     on_host = all(which(name, path=HOST_PATH) for name in ("gcc", "g++", "pkg-config", *PROGRAMS[system]))
     on_host = on_host and not needed_packages(system, texts)
     env: dict[str, api.Json] = {**({} if on_host else {"base": {"debian": "bookworm"}}), "language": "cc"}
-    if unknown := unknown_requirements(system, texts):
+    env |= {} if is_first else {"system": system}
+    if unknown := _not_in_project(project, system, unknown_requirements(system, texts)):
         reason = f"{path}, which requires {unknown[0]}: name its package, `packages: […]`"
-        return [api.Detection(language="cc", reason=reason, env=env)]
+        return api.Detection(language="cc", reason=reason, env=env)
     test = test_commands(project, system, top, texts.values())
     if not test:
-        return [api.Detection(language="cc", reason=f"{path}, and no tests", env=env)]
+        return api.Detection(language="cc", reason=f"{path}, and no tests", env=env)
     tasks: dict[str, api.Json] = {"test": [*test]}
     if install := install_commands(project, system, texts.values()):
         tasks["build"] = {"run": [*install], "outputs": {"paths": ["dist/**"], "when": "passed"}}
-    return [api.Detection(language="cc", reason=f"{path} with tests", env={**env, "tasks": tasks})]
+    return api.Detection(language="cc", reason=f"{path} with tests", env={**env, "tasks": tasks})
+
+
+def _not_in_project(project: api.Project, system: str, names: Iterable[str]) -> list[str]:
+    """Returns the names without those of the project's own scripts, which Meson's find_program looks for first
+    (https://mesonbuild.com/Reference-manual_functions.html#find_program)."""
+    return [name for name in names if not (system == "meson" and project.glob(f"**/{name}"))]
 
 
 def test_commands(project: api.Project, system: str, top: str, texts: Iterable[str]) -> tuple[str, ...]:

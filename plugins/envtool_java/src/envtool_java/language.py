@@ -21,6 +21,12 @@ OLDEST, NEWER = (
 )  # that the JDK of bookworm compiles for (javac --help, `--release`): 8 without a warning of its end
 _BOOKWORM, _TRIXIE = 17, 21  # the versions of Java that are the default of these suites
 _LEVEL = re.compile(r"<(maven\.compiler\.)?(?:source|target|release)>\s*(?:1\.)?(\d{1,2})\s*</")
+DEFAULT_TESTS = (
+    "src/test/java"  # https://maven.apache.org/guides/introduction/introduction-to-the-standard-directory-layout.html
+)
+_TESTS = re.compile(  # a directory of the module
+    r"<testSourceDirectory>\s*(?:\$\{(?:project\.)?basedir\})?([^<\s]{1,200})\s*</testSourceDirectory>"
+)
 NO_GRADLE = (
     "of Gradle, which is not supported: Debian's Gradle (4.4) is older than most builds and than"
     " gradle/verification-metadata.xml; supported is Maven"
@@ -107,13 +113,23 @@ def detect(project: api.Project) -> list[api.Detection]:
         arguments = [f"-Dmaven.compiler.{key}={NEWER}" for key in ("source", "target", "release")]
         env["arguments"] = [*arguments]
         words = "".join(f" {word}" for word in arguments)
-    tops = {posixpath.dirname(path) for path in poms}
-    if not any(project.glob(posixpath.join(top, "src/test/java/**/*.java")) for top in tops):
+    if not any(project.glob(f"{directory}/**/*.java") for directory in _test_directories(project, poms)):
         return [api.Detection(language="java", reason="pom.xml, and no tests", env=env)]
     tasks: dict[str, api.Json] = {"test": f"mvn -o -B -ntp{words} test {{{{ args }}}}"}
     if _packages_a_jar(project):
         tasks["build"] = {"run": f"mvn -o -B -ntp{words} -DskipTests package", "outputs": ["target/*.jar"]}
     return [api.Detection(language="java", reason="pom.xml with tests", env={**env, "tasks": tasks})]
+
+
+def _test_directories(project: api.Project, poms: Iterable[str]) -> list[str]:
+    """Returns where modules can have tests: Maven's own place, and the places that a `testSourceDirectory` names. A
+    module inherits its parent's, so each name counts for each module."""
+    named = {DEFAULT_TESTS}
+    for path in poms:
+        named |= {text.strip().strip("/") for text in _TESTS.findall(project.read(path) or "")}
+    plain = sorted(name for name in named if "$" not in name and ".." not in name.split("/"))
+    tops = sorted({posixpath.dirname(path) for path in poms})
+    return [posixpath.normpath(posixpath.join(top, name)) for top in tops for name in plain]
 
 
 def _host_java() -> int:

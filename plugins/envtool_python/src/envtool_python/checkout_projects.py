@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from envtool import api
 from envtool_python.decode import WrongFileError
 from envtool_python.metadata import read_facts
+from envtool_python.poetry import table
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from envtool_python.decode import DecodedFiles, FileReader, SubdirectoryReader
 
@@ -48,8 +49,23 @@ class CheckoutProjects:
             up = "../" * self._depth
             paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
             directories = {posixpath.dirname(path) or "." for path in paths}
-            self._inner = _by_name(self._project, project_directories(directories)[:_MAX_PROJECTS])
+            members = self._workspace_members(glob) & directories if glob else set()
+            ordered = sorted({*project_directories(directories), *members})
+            self._inner = _by_name(self._project, ordered[:_MAX_PROJECTS])
         return self._inner.get(name, [])
+
+    def _workspace_members(self, glob: Callable[[str], Sequence[str]]) -> set[str]:
+        """Directories that a uv workspace names as its members, whatever they are called: an `examples` that is named
+        there is no test data (https://docs.astral.sh/uv/concepts/projects/workspaces/)."""
+        members: set[str] = set()
+        for prefix in ("../" * count for count in range(self._depth, -1, -1)):
+            try:
+                workspace = table(table(read_facts(self._project, prefix).tools, "uv"), "workspace")
+            except (WrongFileError, api.UsageError):  # it is reported where the file counts
+                continue
+            members |= _matching(glob, prefix, workspace.get("members"))
+            members -= _matching(glob, prefix, workspace.get("exclude"))
+        return members
 
     def outside(self, name: str) -> list[str]:
         """Directories of the repository around the project whose project has this name."""
@@ -59,6 +75,13 @@ class CheckoutProjects:
             directories = {posixpath.dirname(path) for path in files}
             self._outer = _by_name(MappedFiles(files), project_directories(directories))
         return self._outer.get(name, [])
+
+
+def _matching(glob: Callable[[str], Sequence[str]], prefix: str, patterns: object) -> set[str]:
+    """The directories of projects that match the patterns of a workspace at `prefix`."""
+    names = [pattern for pattern in patterns if isinstance(pattern, str)] if isinstance(patterns, list) else []
+    inside = [name.strip("/") for name in names if ".." not in name.split("/") and not name.startswith("/")]
+    return {posixpath.dirname(path) or "." for name in inside for path in glob(f"{prefix}{name}/pyproject.toml")}
 
 
 def project_directories(directories: Iterable[str]) -> list[str]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from envtool_rust.cargo_manifest import Manifest
 
 TASK = "cargo test {{ args }}"
+_MAX_SOURCES = 2_000  # Rust files of a project that are searched for tests
+# An attribute (`#[tokio::test]`, `#[cfg(test)]`) or macro (`proptest!`, `quickcheck!`) of tests; an example in the
+# documentation, or documentation from another file.
+_TEST = re.compile(r"#\[[^\]\n]{0,100}\btest|\b\w{0,40}(?:test|check)\w{0,40}!|```|\binclude_str!")
 _MEMBERS = "cargo test --workspace {{ args }}"
 
 
@@ -120,6 +124,8 @@ def detect(project: api.Project) -> list[api.Detection]:
     if len(manifests) == 1 and _is_extension(manifests[0]):
         reason = "Cargo.toml of an extension of Python: with pyo3's feature extension-module its tests do not link"
         return [api.Detection(language="rust", reason=reason)]
+    if not _has_tests(project):
+        return [api.Detection(language="rust", reason="Cargo.toml, and no tests")]
     env: dict[str, api.Json] = {"base": {"debian": SUITE}, "language": "rust"}
     wanted = max(map(_minor, manifests), default=0)
     if wanted > MINOR:
@@ -134,6 +140,22 @@ def detect(project: api.Project) -> list[api.Detection]:
         env["caches"] = ["target"]
     task = _MEMBERS if manifest.workspace is not None and len(manifests) > 1 else TASK
     return [api.Detection(language="rust", reason="Cargo.toml", env={**env, "tasks": {"test": task}})]
+
+
+def _has_tests(project: api.Project) -> bool:
+    """Whether a Rust file is below a directory `tests`, or can have a test: cargo passes where it finds none. Files
+    that are not text, or more than _MAX_SOURCES, count as tests; a project without Rust files is left to cargo."""
+    paths = [path for path in project.glob("**/*.rs") if not path.startswith("target/")]
+    if not 0 < len(paths) <= _MAX_SOURCES or any("tests" in path.split("/") for path in paths):
+        return True
+    for path in paths:
+        try:
+            text = project.read(path) or ""
+        except api.UsageError:
+            return True
+        if _TEST.search(text):
+            return True
+    return False
 
 
 def _is_extension(manifest: Manifest) -> bool:

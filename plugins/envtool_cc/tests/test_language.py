@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from envtool_cc.build_files import READERS, needed_packages, unknown_requirements
-from envtool_cc.detection import detect
+from envtool_cc.detection import MESON_HAS_TESTS, detect
 from envtool_cc.kinds import CcLanguage
 
 from envtool import api, testing
@@ -295,7 +295,13 @@ def test_detection_of_tests_and_of_what_is_installed():
     assert tasks["build"]["outputs"] == {"paths": ["dist/**"], "when": "passed"}
     (found,) = detect(testing.MemoryProject({"meson.build": MESON}))
     assert found.env["base"] == {"debian": "bookworm"}, "this machine may not have what it requires"
-    assert found.env["tasks"] == {"test": ["meson setup build", "meson test -C build --print-errorlogs {{ args }}"]}
+    assert found.env["tasks"] == {
+        "test": [
+            "meson setup build",
+            MESON_HAS_TESTS,
+            "meson test -C build --print-errorlogs {{ args }}",
+        ]
+    }
     files = {"configure.ac": "AC_INIT([x], [1])", "Makefile.am": "TESTS = t.sh\nbin_PROGRAMS = x\n"}
     (found,) = detect(testing.MemoryProject(files))
     assert found.env["tasks"]["test"] == ["autoreconf -fi", "./configure", "make -j$(nproc)", "make check {{ args }}"]
@@ -394,7 +400,13 @@ def test_of_two_build_systems_the_one_with_tests_counts():
     assert found.env == {
         "language": "cc",
         "system": "meson",
-        "tasks": {"test": ["meson setup build", "meson test -C build --print-errorlogs {{ args }}"]},
+        "tasks": {
+            "test": [
+                "meson setup build",
+                MESON_HAS_TESTS,
+                "meson test -C build --print-errorlogs {{ args }}",
+            ]
+        },
     }
     tested = "project(x)\nenable_testing()\nadd_test(NAME t COMMAND t)\n"
     (found,) = detect(testing.MemoryProject(files | {"CMakeLists.txt": tested}))

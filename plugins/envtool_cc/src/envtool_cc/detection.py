@@ -37,6 +37,8 @@ _MESON_TESTS = re.compile(r"^[ \t]*test[ \t]*\(", re.MULTILINE)
 _MESON_INSTALL = re.compile(
     r"\binstall[ \t]*:[ \t]*true\b|^[ \t]*install_\w+[ \t]*\(|\binstall_dir[ \t]*:", re.MULTILINE
 )
+# `meson test` passes where the build defines no test, as where a library that only the tests need was not found
+MESON_HAS_TESTS = "meson introspect build --tests | grep -q name || { echo 'the build defines no tests' >&2; exit 1; }"
 _AUTOMAKE_TESTS = re.compile(r"^[ \t]*(?:TESTS|check_PROGRAMS|check_SCRIPTS)[ \t]*\+?=", re.MULTILINE)
 _AUTOMAKE_INSTALL = re.compile(
     r"^(?:bin_PROGRAMS|lib_LTLIBRARIES|lib_LIBRARIES|include_HEADERS)[ \t]*\+?=", re.MULTILINE
@@ -97,7 +99,7 @@ def test_commands(project: api.Project, system: str, top: str, texts: Iterable[s
     if system == "meson":
         has_tests = any(_MESON_TESTS.search(text) for text in texts)
         run = "meson test -C build --print-errorlogs {{ args }}"
-        return ("meson setup build", run) if has_tests else ()
+        return ("meson setup build", MESON_HAS_TESTS, run) if has_tests else ()
     if system == "autotools":
         has_tests = any(_AUTOMAKE_TESTS.search(text) for text in texts)
         return (*_configure(project), "make -j$(nproc)", "make check {{ args }}") if has_tests else ()

@@ -78,6 +78,9 @@ def command(ctx: click.Context, /, test: str, source: str) -> None:
         print("nothing is written: the spec would be wrong", file=sys.stderr)
         if any(problem.code == "source" for problem in error.problems) and (top := starter.around(request)):
             print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
+        else:
+            print(f"write {path} with what the error asks for; without it, it is:", file=sys.stderr)
+            print(_without_comments(texts["envtool.yaml"]), file=sys.stderr)
         raise
     if existing := [name for name in texts if os.path.lexists(os.path.join(settings.directory, name))]:
         raise _included_exist_error(settings, existing)
@@ -97,6 +100,12 @@ def command(ctx: click.Context, /, test: str, source: str) -> None:
     for detection in left_out:
         print(f"left out {detection.language}: {detection.reason}", file=sys.stderr)
     print(f"wrote {', '.join([path, *others])}; next: {settings.again()} test", file=sys.stderr)
+
+
+def _without_comments(text: str) -> str:
+    """Returns the lines of a spec that are no comments, each indented."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _take_over(settings: Settings, path: str, source: str) -> None:

@@ -260,6 +260,18 @@ def test_a_directory_that_is_named_for_tests_or_examples_is_no_member(init, name
     assert (status, {*envs}) == (0, {"unit"})
 
 
+def test_where_a_source_is_to_be_named_the_spec_to_name_it_in_is_shown(init):
+    sources = ('dependencies = ["pa"]', "[tool.uv.sources]", 'pa = {git = "https://h.invalid/pa"}')
+    status, said, envs = init({"pyproject.toml": python("pb", *sources), "test_b.py": "def test_b(): pass"})
+    assert status == 2
+    assert envs is None or not envs
+    shown = said.partition("without it, it is:\n")[2].partition("pyproject.toml:")[0]
+    assert shown.startswith("  version: 1\n  envs:\n    unit:\n")
+    assert "      language: python\n" in shown
+    assert "#" not in shown
+    assert "say in the env what to take: `sources: {pa: DIRECTORY}`" in said
+
+
 def test_envs_that_differ_in_more_than_layers_are_not_joined():
     def detection(language, programs=(), **keys):
         env = {**keys, "language": language, "tasks": {"test": language}}

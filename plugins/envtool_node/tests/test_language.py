@@ -252,6 +252,30 @@ def test_debians_node_that_the_project_excludes(monkeypatch):
         assert found.env.get("toolchain") == taken
 
 
+@pytest.mark.parametrize(
+    ("manager", "here", "taken"),
+    [
+        ("pnpm@11.9.0+sha512.ab", "20.20.2", {"node": "22"}),
+        ("pnpm@11.9.0", "22.12.0", {"node": "22"}),
+        ("pnpm@11.9.0", "22.13.0", None),
+        ("pnpm@11.9.0", "", None),
+        ("pnpm@10.33.4", "20.20.2", None),
+        ("pnpm", "20.20.2", None),
+        ("npm@11.9.0", "20.20.2", None),
+    ],
+)
+def test_a_node_that_the_package_manager_excludes_is_not_that_of_the_env(manager, here, taken, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}")
+    monkeypatch.setattr(language, "_host_version", lambda: here)
+    files = {
+        "package.json": manifest(scripts={"test": "x"}, packageManager=manager),
+        "package-lock.json" if manager.startswith("npm") else "pnpm-lock.yaml": "lockfileVersion: '9.0'\n",
+    }
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env.get("toolchain") == taken
+    assert ("its pnpm 11.9.0 wants Node.js >=22.13: a toolchain" in found.reason) == bool(taken)
+
+
 @pytest.mark.parametrize(("printed", "version"), [("v20.1.2", "20.1.2"), ("v23.0.0-nightly", ""), ("", ""), ("20", "")])
 def test_which_node_this_machine_has(printed, version, tmp_path, monkeypatch):
     program = tmp_path / "node"

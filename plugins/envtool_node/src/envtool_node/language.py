@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OTHER_LOCKFILES = {"bun.lock": "bun", "bun.lockb": "bun"}
 RELEASES = {"bookworm": "18", "trixie": "20"}  # https://packages.debian.org/nodejs: Debian suite -> its version
 MANAGERS = {"pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock"}
+NEWER_PNPM, NEWER_PNPM_NODE, NEWER_PNPM_RELEASE = 11, ">=22.13", "22"  # engines.node of pnpm 11, and what has it
 MANAGER_FILES = {  # what they read beside package.json, the lock file and their settings
     "pnpm": ("patches/*.patch",),
     "yarn": (".yarn/patches/*", ".yarn/plugins/**/*.cjs"),
@@ -230,8 +231,10 @@ def detect(project: api.Project) -> list[api.Detection]:
         ]
     host_has_node = which("node", path=HOST_PATH) and which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if host_has_node else {"base": {"debian": "bookworm"}}), "language": "node"}
-    if wanted := _excluding_range(project, f"{RELEASES['bookworm']}.99.0" if not host_has_node else ""):
-        env["toolchain"] = ["node"]
+    toolchain, why_toolchain = _choose_toolchain(
+        project, manifest, "" if host_has_node else f"{RELEASES['bookworm']}.99.0"
+    )
+    env |= {"toolchain": toolchain} if toolchain else {}
     script = manifest.scripts.get("test", "")
     if sibling_error := _unlinked_sibling(project, manifest):  # no test could import it
         return [api.Detection(language="node", reason=f"package.json, {sibling_error}", env=env)]
@@ -248,8 +251,24 @@ def detect(project: api.Project) -> list[api.Detection]:
         task, reason = "node --test {{ args }}", "package.json"
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
-    reason += f"; its engines.node wants {wanted}: a toolchain" if wanted else ""
+    reason += why_toolchain
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}}, programs=programs)]
+
+
+def _choose_toolchain(project: api.Project, manifest: PackageJson, version: str) -> tuple[api.Json, str]:
+    """Returns the value of `toolchain`, and the reason, if the project or its package manager wants another Node.js
+    than a version ("": that of this machine); (None, "") if not."""
+    from envtool_node.version_ranges import satisfies
+
+    if wanted := _excluding_range(project, version):
+        return ["node"], f"; its engines.node wants {wanted}: a toolchain"
+    major = manifest.manager_version.partition(".")[0]
+    if manifest.manager == "pnpm" and major.isdecimal() and int(major) >= NEWER_PNPM:
+        version = version or _host_version()
+        if version and not satisfies(version, NEWER_PNPM_NODE):
+            number = manifest.manager_version.partition("+")[0]
+            return {"node": NEWER_PNPM_RELEASE}, f"; its pnpm {number} wants Node.js {NEWER_PNPM_NODE}: a toolchain"
+    return None, ""
 
 
 def _excluding_range(project: api.Project, version: str) -> str:

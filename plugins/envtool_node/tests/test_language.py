@@ -342,7 +342,62 @@ def test_tests_in_a_browser_are_left_out_where_there_is_none(scripts, task, left
     assert left_out in found.reason
     monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}")
     (found,) = detect(project)
-    assert found.env["tasks"] == {"test": "npm test -- {{ args }}"}, "this machine has one"
+    whole = "npm run test:node && npm run test:browser -- {{ args }}" if "lint" in scripts else "npm test -- {{ args }}"
+    assert found.env["tasks"] == {"test": whole}, "this machine has one"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "task", "left_out"),
+    [
+        ({"test": "standard && tape tests.js"}, "tape tests.js {{ args }}", "`standard`"),
+        ({"test": "xo && c8 ava 'test/*.js' && tsd"}, "c8 ava 'test/*.js' && tsd {{ args }}", "`xo`"),
+        ({"test": "NODE_ENV=test npx eslint . && X=1 mocha"}, "X=1 mocha {{ args }}", "`NODE_ENV=test npx eslint .`"),
+        (
+            {"lint": "eslint . && prettier -c 'src/**'", "test": "npm run -s lint && npm run unit", "unit": "tape"},
+            "npm run unit -- {{ args }}",
+            "`npm run -s lint`",
+        ),
+        (
+            {"pretest": "tape -v", "posttest": "c8 report", "test": "biome check && tape"},
+            "npm run pretest && tape {{ args }} && npm run posttest",
+            "`biome check`",
+        ),
+        ({"pretest": "xo", "test": "npm audit && tape"}, "tape {{ args }}", "`npm audit` and its pretest, which check"),
+        # what tests, too, is no linter; nor is what only a shell can take apart
+        ({"lint": "eslint . && tape", "test": "npm run lint && tape"}, "npm test -- {{ args }}", ""),
+        ({"lint": "npm run lint", "test": "npm run lint && tape"}, "npm test -- {{ args }}", ""),
+        ({"test": "npm run lint -w a && tape", "lint": "xo"}, "npm test -- {{ args }}", ""),
+        ({"test": "xo; tape"}, "npm test -- {{ args }}", ""),
+        ({"test": "xo && cd test && tape"}, "npm test -- {{ args }}", ""),
+        ({"test": "xo && tape $(x)"}, "npm test -- {{ args }}", ""),
+        ({"test": 'xo && tape "$X"'}, "npm test -- {{ args }}", ""),
+        ({"test": "xo && tape '{{ x }}'"}, "npm test -- {{ args }}", ""),
+        ({"test": "biome test && tape"}, "npm test -- {{ args }}", ""),
+        ({"test": "tsc && tape"}, "npm test -- {{ args }}", ""),  # may write what is tested
+        ({"test": "xo && eslint ."}, "npm test -- {{ args }}", ""),  # all that there is
+    ],
+)
+def test_linters_of_the_test_script_are_left_out_and_named(scripts, task, left_out):
+    (found,) = detect(testing.MemoryProject({"package.json": manifest(scripts=scripts), "test/a.js": ""}))
+    assert found.env["tasks"] == {"test": task}
+    assert left_out in found.reason
+    assert ("without" in found.reason) == bool(left_out)
+
+
+@pytest.mark.parametrize(
+    ("test", "task"),
+    [
+        ("pnpm lint && vitest run", "vitest run {{ args }}"),
+        ("pnpm run lint && pnpm run unit", "pnpm run unit {{ args }}"),
+        ("pnpm -r lint && pnpm unit", "pnpm test {{ args }}"),
+        ("vitest run", "pnpm test {{ args }}"),
+    ],
+)
+def test_linters_that_pnpm_starts(test, task):
+    scripts = {"lint": "eslint . && prettier -c src test", "unit": "vitest", "test": test}
+    files = {"package.json": manifest(scripts=scripts), "pnpm-lock.yaml": "lockfileVersion: '9.0'\n", "test/a.js": ""}
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env["tasks"] == {"test": task}
 
 
 @pytest.mark.parametrize(

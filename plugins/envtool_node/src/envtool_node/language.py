@@ -305,7 +305,7 @@ def _host_version() -> str:
 def _script_test(project: api.Project, manifest: PackageJson, *, browsers: bool) -> tuple[str, str]:
     """Returns the command of the test script, by the manager of the lock file, and the reason; see script_commands.
     The command is empty if the script could test nothing."""
-    from envtool_node.script_commands import missing_test_path, npm_test, passes_without_tests
+    from envtool_node.script_commands import manager_test, missing_test_path, npm_test, passes_without_tests
 
     paths = [path for path in project.glob("**/*") if "node_modules" not in path.split("/")]
     if passes_without_tests(manifest.scripts["test"], paths):
@@ -316,7 +316,7 @@ def _script_test(project: api.Project, manifest: PackageJson, *, browsers: bool)
         locked = [name for name, file in MANAGERS.items() if project.read(file) is not None]
         if locked:
             name = manifest.manager if manifest.manager in locked else locked[0]
-            return f"{name} test {{{{ args }}}}", "package.json with a test script"
+            return manager_test(manifest.scripts, name)
     return npm_test(manifest.scripts, browsers=browsers)
 
 

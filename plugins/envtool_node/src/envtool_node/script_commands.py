@@ -28,6 +28,21 @@ _TEST_FILE = re.compile(  # a file, or a pattern of files, with "test" or "spec"
     r"(?!-)(?=.*(?:test|spec))(?:[\w.*@+-]+/)*(?:[\w*@+-][\w.*@+-]*\.[cm]?[jt]sx?|\*+)", re.IGNORECASE
 )
 _QUOTED_WORD = re.compile(r"""(["'])([\w:./@*,=+-]+)\1""")
+# Programs that look at the source alone; and what stands before a program.
+_LINTERS = frozenset((
+    "attw", "aud", "commitlint", "cspell", "dprint", "eclint", "editorconfig-checker", "eslint", "jscs", "jshint",
+    "knip", "markdownlint", "markdownlint-cli2", "oxlint", "prettier", "publint", "semistandard", "sherif", "standard",
+    "stylelint", "ts-standard", "tslint", "xo",
+))  # fmt: skip
+_AROUND_PROGRAM = re.compile(
+    r"(?:(?:env|cross-env|npx|(?:npm|pnpm|yarn) exec|pnpm dlx)(?= ) *(?:-+\S* +)*|[A-Za-z_]\w*=\S* +)"
+)
+_QUOTED = re.compile(r"""'[^'{}]*'|"[^"{}$`\\]*\"""")
+_OTHER_PACKAGES = re.compile(
+    r"(?:^| )(?:-r|-C|-F|-w|--recursive|--filter\S*|--workspaces?\S*|--prefix\S*|--dir\S*)(?= |$)"
+)
+_STATE = frozenset(("cd", "export", "set", "unset", "exit", "exec", "eval", "source", ".", "trap", "umask"))
+_MANAGERS = ("npm", "pnpm", "yarn")
 _MAX_SCRIPTS = 50  # of package.json that are followed
 _MAX_SCRIPT = 10_000  # characters of one that are searched
 
@@ -49,6 +64,9 @@ def npm_test(scripts: Mapping[str, str], *, browsers: bool) -> ScriptCommand:
         in_browsers = [part for part in parts if _starts_browser(part, scripts)]
         if in_browsers:
             return _without(in_browsers, parts, before)
+    after = " && npm run posttest" if around["posttest"] and "posttest" not in checks else ""
+    if shorter := _without_linters(scripts, checks):
+        return ScriptCommand(f"{before}{shorter.command}{after}", shorter.reason)
     if not checks:
         return ScriptCommand("npm test -- {{ args }}", "package.json with a test script")
     check = "check" if len(checks) > 1 else "checks"
@@ -56,6 +74,72 @@ def npm_test(scripts: Mapping[str, str], *, browsers: bool) -> ScriptCommand:
         f"package.json with a test script, without its {' and '.join(checks)}, which {check} other things than tests"
     )
     return ScriptCommand(f"{before}npm test --ignore-scripts -- {{{{ args }}}}", reason)
+
+
+def manager_test(scripts: Mapping[str, str], manager: str) -> ScriptCommand:
+    """Returns the same by pnpm or Yarn, which run no script around that of the tests."""
+    shorter = _without_linters(scripts, [])
+    return shorter or ScriptCommand(f"{manager} test {{{{ args }}}}", "package.json with a test script")
+
+
+def _without_linters(scripts: Mapping[str, str], others: list[str]) -> ScriptCommand | None:
+    """Returns the commands of the test script that are no linters, where some are linters; None if none or all are, or
+    it is not made of plain commands. `others` are scripts around it that are left out, too."""
+    parts = _shell_parts(str(scripts.get("test") or ""))
+    linters = [part for part in parts if _is_linter(part, scripts)]
+    kept = [part for part in parts if part not in linters]
+    if not linters or not kept:
+        return None
+    names = " and ".join([*(f"`{part}`" for part in linters), *(f"its {name}" for name in others)])
+    check = "check" if len(linters) + len(others) > 1 else "checks"
+    reason = f"package.json with a test script, without {names}, which {check} other things than tests"
+    last = " -- {{ args }}" if re.match(r"npm (?:run|run-script|test|t)\b(?!.* -- )", kept[-1]) else " {{ args }}"
+    return ScriptCommand(f"{' && '.join(kept)}{last}", reason)
+
+
+def _shell_parts(script: str) -> list[str]:
+    """Returns the commands of a script that are all to succeed; none if it has more of the shell than plain words and
+    quoted ones, or changes what the next command sees."""
+    script = " ".join(script[:_MAX_SCRIPT].replace("\0", "").split())
+    quoted = iter(_QUOTED.findall(script))
+    parts = [part.strip() for part in _QUOTED.sub("\0", script).split("&&")]
+    if not all(_PLAIN.fullmatch(part.replace("\0", "q")) and part.split()[0] not in _STATE for part in parts):
+        return []
+    return [re.sub("\0", lambda _: next(quoted), part) for part in parts]
+
+
+def _is_linter(command: str, scripts: Mapping[str, str]) -> bool:
+    """Whether a command starts a linter, or a script of package.json that starts nothing else."""
+    pending, seen = [command], set[str]()
+    while pending:
+        text = pending.pop()
+        name = _script_name(text, scripts)
+        if name:
+            parts = _shell_parts(scripts[name]) if name not in seen else []
+            if not parts or len(seen) > _MAX_SCRIPTS:
+                return False
+            seen.add(name)
+            pending += parts
+            continue
+        while match := _AROUND_PROGRAM.match(text):
+            text = text[match.end() :]
+        words = text.split()
+        is_audit = words[:2] in [[manager, "audit"] for manager in _MANAGERS]
+        is_biome = words[:1] == ["biome"] and words[1:2] in (["check"], ["ci"], ["format"], ["lint"])
+        if not (is_audit or is_biome or (words and words[0] in _LINTERS)):
+            return False
+    return True
+
+
+def _script_name(command: str, scripts: Mapping[str, str]) -> str:
+    """Returns the script of package.json that `npm run NAME`, `pnpm NAME` or `yarn NAME` starts in it; else ""."""
+    manager, *words = command.split()
+    if manager not in _MANAGERS or _OTHER_PACKAGES.search(command):
+        return ""
+    named = [word for word in words if not word.startswith("-")]
+    runs = named[:1] in (["run"], ["run-script"])
+    named = named[1:] if runs else named
+    return named[0] if named and named[0] in scripts and (runs or manager != "npm") else ""
 
 
 def passes_without_tests(script: str, paths: Collection[str]) -> bool:

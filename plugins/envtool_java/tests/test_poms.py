@@ -271,6 +271,23 @@ def test_tests_are_where_a_pom_says(directory, path, tested):
     assert found.tested == tested
 
 
+@pytest.mark.parametrize(
+    ("element", "is_skipped"),
+    [
+        ("<parent><groupId>org.apache.commons</groupId><artifactId>commons-parent</artifactId></parent>", True),
+        ("<parent><artifactId>apache</artifactId><groupId> org.apache </groupId></parent>", True),
+        ("<build><plugins><plugin><artifactId>apache-rat-plugin</artifactId></plugin></plugins></build>", True),
+        ("<parent><groupId>org.sonatype.oss</groupId><artifactId>oss-parent</artifactId></parent>", False),
+        ("<parent><groupId>a</groupId></parent><groupId>org.apache.maven</groupId>", False),
+    ],
+)
+def test_an_audit_of_licences_would_refuse_the_spec_and_is_left_out(element, is_skipped):
+    pom = POM.replace("</project>", f"{element}</project>")
+    (found,) = detect(testing.MemoryProject({"pom.xml": pom, "src/test/java/T.java": ""}))
+    assert found.env["tasks"]["test"] == f"mvn -o -B -ntp{' -Drat.skip' if is_skipped else ''} test {{{{ args }}}}"
+    assert ("without the audit of licences" in found.reason) == is_skipped
+
+
 NEWER = " -Dmaven.compiler.source=8 -Dmaven.compiler.target=8 -Dmaven.compiler.release=8"
 
 

@@ -24,6 +24,11 @@ _LEVEL = re.compile(r"<(maven\.compiler\.)?(?:source|target|release)>\s*(?:1\.)?
 DEFAULT_TESTS = (
     "src/test/java"  # https://maven.apache.org/guides/introduction/introduction-to-the-standard-directory-layout.html
 )
+# The parents of Apache's projects have the plugin; they are in a repository, which `init` does not ask.
+_AUDITS_LICENCES = re.compile(
+    r"<artifactId>\s*apache-rat-plugin\s*<|<parent>(?:(?!</parent>).){0,500}?<groupId>\s*org\.apache[.\w]*\s*<",
+    re.DOTALL,
+)
 _TESTS = re.compile(  # a directory of the module
     r"<testSourceDirectory>\s*(?:\$\{(?:project\.)?basedir\})?([^<\s]{1,200})\s*</testSourceDirectory>"
 )
@@ -115,10 +120,14 @@ def detect(project: api.Project) -> list[api.Detection]:
         words = "".join(f" {word}" for word in arguments)
     if not any(project.glob(f"{directory}/**/*.java") for directory in _test_directories(project, poms)):
         return [api.Detection(language="java", reason="pom.xml, and no tests", env=env)]
+    reason = "pom.xml with tests"
+    if any(_AUDITS_LICENCES.search(project.read(path) or "") for path in poms):
+        words += " -Drat.skip"
+        reason += ", without the audit of licences (apache-rat), which refuses files such as envtool.yaml"
     tasks: dict[str, api.Json] = {"test": f"mvn -o -B -ntp{words} test {{{{ args }}}}"}
     if _packages_a_jar(project):
         tasks["build"] = {"run": f"mvn -o -B -ntp{words} -DskipTests package", "outputs": ["target/*.jar"]}
-    return [api.Detection(language="java", reason="pom.xml with tests", env={**env, "tasks": tasks})]
+    return [api.Detection(language="java", reason=reason, env={**env, "tasks": tasks})]
 
 
 def _test_directories(project: api.Project, poms: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from dataclasses import replace
 
@@ -353,6 +354,7 @@ def test_what_is_no_project_of_c_is_not_detected(files):
         ('my_option(X_ENABLE_TESTS "Build the tests" OFF)', " -DX_ENABLE_TESTS=ON"),
         ('set(WITH_TESTS OFF CACHE BOOL "Build the tests")', " -DWITH_TESTS=ON"),
         ("set(BUILD_TESTING OFF)", ""),  # of one branch, and not the caller's to set
+        ('set(BENCHMARK_ENABLE_TESTING OFF CACHE BOOL "" FORCE)', ""),  # of a copy of another project, as in leveldb
         ('set(WITH_TESTS "ON" CACHE BOOL "Build the tests")', ""),
         ('x_define (BOOL BUILD_TESTING "Build the tests." ON OFF)', ""),
         ('option(X_BUILD_TESTS "Build tests" ON)', ""),
@@ -414,3 +416,15 @@ def test_of_two_build_systems_the_one_with_tests_counts():
     assert found.reason == "CMakeLists.txt with tests"
     (found,) = detect(testing.MemoryProject(files | {"meson.build": "project('x', 'c')\n"}))
     assert found.reason == "CMakeLists.txt, and no tests"
+
+
+@pytest.mark.parametrize(("printed", "status"), [('[{"name": "t", "suite": ["x"]}]', 0), ("[]", 1), ("", 1)])
+def test_a_meson_build_that_defines_no_test_fails(printed, status, tmp_path):
+    """With what `meson introspect` of Meson 1.0.1 printed for graphene without its test library, and for cgif."""
+    program = tmp_path / "meson"
+    program.write_text(f"#!/bin/sh\ntest \"$*\" = 'introspect build --tests' && echo '{printed}'\n")
+    program.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-ec", MESON_HAS_TESTS], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr == ("the build defines no tests\n" if status else "")

@@ -22,7 +22,8 @@ _CMAKE_ENABLED = re.compile(
     r"^[ \t]*(?:enable_testing[ \t]*\(|include[ \t]*\([ \t]*CTest\b)", re.MULTILINE | re.IGNORECASE
 )
 # An option that builds the tests, and is off. BUILD_TESTING is CTest's own, which is on, unless the project defines it.
-# Projects define options by option(), by set(… CACHE BOOL …) without FORCE, or by a macro of their own (`x_define (BOOL NAME …)`).
+# Projects define options by option(), by set(… CACHE BOOL …) without FORCE, or by a macro of their own
+# (`x_define (BOOL NAME …)`).
 _CMAKE_OPTION = re.compile(
     r"^[ \t]*(?:\w{0,60}(?:option|define|variable)[ \t]*\([ \t]*(?:BOOL[ \t]+)?|"
     r"set[ \t]*\([ \t]*(?=\w+\s+\w+\s+CACHE\b(?![^()]{0,300}\bFORCE\b)))"

@@ -385,6 +385,39 @@ def test_linters_of_the_test_script_are_left_out_and_named(scripts, task, left_o
 
 
 @pytest.mark.parametrize(
+    ("prepare", "more", "files", "before"),
+    [
+        (
+            "npm run build",
+            {"main": "lib/a.js", "exports": {".": {"import": "./dist/k.mjs"}}},
+            {},
+            "npm run prepare && ",
+        ),
+        ("npm run build", {"main": "dist/a"}, {}, "npm run prepare && "),
+        ("husky && npm run build", {"main": "dist/a.js"}, {}, "npm run build && "),
+        ("husky install", {"main": "dist/a.js"}, {}, ""),
+        ("patch-package && tsc", {"main": "dist/a.js"}, {}, ""),
+        ("npm run build; true", {"main": "dist/a.js"}, {}, ""),
+        ("npm run build", {"main": "dist/a.js"}, {"dist/a.js": ""}, ""),  # an archive has it
+        ("npm run build", {"main": "dist/a"}, {"dist/a/index.js": ""}, ""),
+        ("npm run build", {"exports": {".": {"types": "./dist/a.js"}, "./*": "./dist/*.js"}}, {}, ""),
+        ("npm run build", {}, {}, ""),
+        ("", {"main": "dist/a.js"}, {}, ""),
+        ("npm run build", {"main": "dist/a.js"}, {"yarn.lock": "# yarn lockfile v1\n"}, ""),
+    ],
+)
+def test_what_npm_makes_in_a_checkout_is_made_before_the_tests(prepare, more, files, before):
+    scripts = {"build": "tsc", "prepare": prepare, "test": "tape"}
+    project = testing.MemoryProject(
+        {"package.json": manifest(scripts=scripts, **more), "lib/a.js": "", "test/a.js": "", **files}
+    )
+    (found,) = detect(project)
+    task = "yarn test {{ args }}" if "yarn.lock" in files else "npm test -- {{ args }}"
+    assert found.env["tasks"] == {"test": f"{before}{task}"}
+    assert ("`prepare` makes dist/" in found.reason) == bool(before)
+
+
+@pytest.mark.parametrize(
     ("test", "task"),
     [
         ("pnpm lint && vitest run", "vitest run {{ args }}"),

@@ -245,6 +245,7 @@ def detect(project: api.Project) -> list[api.Detection]:
         if not task:
             return [api.Detection(language="node", reason=reason, env=env)]
         programs = script_programs(manifest.scripts)
+        task, reason = _prepared(project, manifest, text, task, reason)
     elif _tested_workspace(project, manifest):
         task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
@@ -318,6 +319,21 @@ def _script_test(project: api.Project, manifest: PackageJson, *, browsers: bool)
             name = manifest.manager if manifest.manager in locked else locked[0]
             return manager_test(manifest.scripts, name)
     return npm_test(manifest.scripts, browsers=browsers)
+
+
+def _prepared(project: api.Project, manifest: PackageJson, text: str, task: str, reason: str) -> tuple[str, str]:
+    """Returns the task, after what makes the files that the package consists of, and the reason."""
+    from envtool_node.script_commands import prepare_commands
+
+    manager = "npm"
+    if not find_lockfile(project, ".", manifest):
+        locked = [name for name, file in MANAGERS.items() if project.read(file) is not None]
+        manager = manifest.manager if manifest.manager in locked else (locked or ["npm"])[0]
+    paths = {path for path in project.glob("**/*") if "node_modules" not in path.split("/")}
+    commands, missing = prepare_commands(text, manifest.scripts, manager, paths)
+    if not commands:
+        return task, reason
+    return f"{commands} && {task}", f"{reason}; its `prepare` makes {missing} first, as `{manager} install` does"
 
 
 def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:

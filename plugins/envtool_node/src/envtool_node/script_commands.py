@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -41,8 +42,10 @@ _QUOTED = re.compile(r"""'[^'{}]*'|"[^"{}$`\\]*\"""")
 _OTHER_PACKAGES = re.compile(
     r"(?:^| )(?:-r|-C|-F|-w|--recursive|--filter\S*|--workspaces?\S*|--prefix\S*|--dir\S*)(?= |$)"
 )
+_HOOK_INSTALLERS = frozenset(("husky", "lefthook", "simple-git-hooks", "is-ci", "yorkie"))
 _STATE = frozenset(("cd", "export", "set", "unset", "exit", "exec", "eval", "source", ".", "trap", "umask"))
 _MANAGERS = ("npm", "pnpm", "yarn")
+_MAX_ENTRIES = 200  # values of `exports` that are looked at
 _MAX_SCRIPTS = 50  # of package.json that are followed
 _MAX_SCRIPT = 10_000  # characters of one that are searched
 
@@ -121,9 +124,7 @@ def _is_linter(command: str, scripts: Mapping[str, str]) -> bool:
             seen.add(name)
             pending += parts
             continue
-        while match := _AROUND_PROGRAM.match(text):
-            text = text[match.end() :]
-        words = text.split()
+        words = _program(text).split()
         is_audit = words[:2] in [[manager, "audit"] for manager in _MANAGERS]
         is_biome = words[:1] == ["biome"] and words[1:2] in (["check"], ["ci"], ["format"], ["lint"])
         if not (is_audit or is_biome or (words and words[0] in _LINTERS)):
@@ -140,6 +141,48 @@ def _script_name(command: str, scripts: Mapping[str, str]) -> str:
     runs = named[:1] in (["run"], ["run-script"])
     named = named[1:] if runs else named
     return named[0] if named and named[0] in scripts and (runs or manager != "npm") else ""
+
+
+def prepare_commands(text: str, scripts: Mapping[str, str], manager: str, paths: Collection[str]) -> tuple[str, str]:
+    """Returns the commands of the script `prepare`, and the first file that the package consists of and that is missing
+    in `paths`, if there is one: npm and pnpm run `prepare` after they have installed a checkout
+    (https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-scripts), and the layer has no files of the project.
+    ("", "") without one. What sets up git's hooks is left out. `text` is that of package.json."""
+    parts = _shell_parts(str(scripts.get("prepare") or "")) if manager in ("npm", "pnpm") else []
+    kept = [
+        part for part in parts if _program(part).split(" ")[0] not in _HOOK_INSTALLERS and not _is_linter(part, scripts)
+    ]
+    missing = next((path for path in _entry_files(json.loads(text)) if not _has_entry(path, paths)), "")
+    if not kept or not missing or any(_program(part).startswith("patch-package") for part in kept):
+        return "", ""
+    return (f"{manager} run prepare" if kept == parts else " && ".join(kept)), missing
+
+
+def _entry_files(manifest: Mapping[str, object]) -> Iterator[str]:
+    """Yields the JavaScript files that `main`, `module` and `exports` name, relative to package.json."""
+    pending = [manifest.get("main"), manifest.get("module"), manifest.get("exports")]
+    for _ in range(_MAX_ENTRIES):
+        if not pending:
+            return
+        value = pending.pop(0)
+        if isinstance(value, str) and "*" not in value and re.search(r"\.[cm]?js$|/[^.]+$|^[^.]+$", value):
+            yield value.removeprefix("./")
+        elif isinstance(value, dict):
+            pending += [child for name, child in value.items() if name != "types"]
+        elif isinstance(value, list):
+            pending += value
+
+
+def _has_entry(entry: str, paths: Collection[str]) -> bool:
+    top = entry.rstrip("/")
+    return top in ("", ".") or any(f"{top}{ending}" in paths for ending in ("", ".js", ".cjs", ".json", "/index.js"))
+
+
+def _program(command: str) -> str:
+    """Returns a command from its program on: without variables, and what only starts it."""
+    while match := _AROUND_PROGRAM.match(command):
+        command = command[match.end() :]
+    return command
 
 
 def passes_without_tests(script: str, paths: Collection[str]) -> bool:

@@ -43,13 +43,13 @@ COUNTS = "{0} tests {1}\n{0} suites 0\n{0} pass {2}\n{0} fail {3}\n{0} cancelled
     ("output", "counts", "expected"),
     [
         (
-            "✖ later (0.3ms) # TODO\n✔ why (0.3ms) # next week\n⚠ new (0.3ms) # TODO\n"
+            "✖ later (0.3ms) # T\x4fDO\n✔ why (0.3ms) # next week\n⚠ new (0.3ms) # T\x4fDO\n"
             + COUNTS.format("ℹ", 3, 0, 0, 3),
             "3 todo",
             [("later", "skipped"), ("why", "skipped"), ("new", "skipped")],
         ),
         (
-            "not ok 1 - later # TODO\nok 2 - a \\# b\n1..2\n" + COUNTS.format("#", 2, 1, 0, 1),
+            "not ok 1 - later # T\x4fDO\nok 2 - a \\# b\n1..2\n" + COUNTS.format("#", 2, 1, 0, 1),
             "1 passed, 1 todo",
             [("later", "skipped"), ("a # b", "passed")],
         ),

@@ -12,7 +12,7 @@ import pytest
 from pysequoia import SignatureMode, Tsk, sign
 
 from envtool.api import Completed, FetchError, Request, ResolveError, Where
-from envtool.kinds.debian import release
+from envtool.kinds.debian import mirrors, release, suite_index
 
 MIRROR = "http://mirror.invalid/debian"
 NOW = 1_800_000_000
@@ -136,6 +136,15 @@ class FakeSite:
     def run(self, command, *, env=None, binds=(), network=False):
         self.runs.append((command, env, binds, network))
         return self.answers.pop(0) if self.answers else Completed(status=1, stdout=b"", stderr=b"")
+
+
+@pytest.fixture
+def mirror_alone(monkeypatch, keyring):
+    """The tests' mirror and its key are all that this machine has, at the time NOW."""
+    monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
+    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
+    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
+    monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
 
 
 @pytest.fixture

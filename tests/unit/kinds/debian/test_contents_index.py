@@ -7,11 +7,11 @@ import gzip
 import pytest
 
 from envtool.api import Completed, FetchError
-from envtool.kinds.debian import contents_index, mirrors, release, suite_index
+from envtool.kinds.debian import contents_index
 from envtool.kinds.debian.base import Debian
 from envtool.kinds.host import Host
 
-from .conftest import MIRROR, NOW, stanza
+from .conftest import MIRROR, stanza
 
 ROWS = """\
 bin/ffi.h.gz                                            utils/other
@@ -27,12 +27,7 @@ usr/share/odd name.h                                    misc/$(reboot),Bad_Name
 ALL = "usr/include/eigen3/Eigen/Core.h                  libdevel/libeigen3-dev\n"
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch, keyring):
-    monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
-    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
-    monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
+pytestmark = pytest.mark.usefixtures("mirror_alone")
 
 
 def packed(text):

@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import BLOBS, Call, Completed, FetchError, ResolveError, Run, SpecError
-from envtool.kinds.debian import mirrors, offline_repo, release, suite_index
+from envtool.kinds.debian import offline_repo
 from envtool.kinds.debian.apt import Apt
 from envtool.kinds.debian.base import Debian
 
@@ -21,12 +21,7 @@ ESSENTIAL = stanza("base-files", Essential="yes", Priority="required")
 SYSTEM = [ESSENTIAL, stanza("apt", Depends="libc6"), stanza("libc6", "2.36-1")]
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch, keyring):
-    monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
-    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
-    monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
+pytestmark = pytest.mark.usefixtures("mirror_alone")
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import lzma
 import pytest
 
 from envtool.api import ResolveError, Unpack
-from envtool.kinds.debian import mirrors, release, suite_index
 from envtool.kinds.debian.apt import SourcePackage
 
-from .conftest import MIRROR, NOW, stanza
+from .conftest import MIRROR, stanza
 
 ORIG, DEBIAN, DOCS = (hashlib.sha256(word).hexdigest() for word in (b"orig", b"debian", b"docs"))
 SOURCES = f"""\
@@ -42,12 +41,7 @@ Checksums-Sha256:
 """
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch, keyring):
-    monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
-    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
-    monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
+pytestmark = pytest.mark.usefixtures("mirror_alone")
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import lzma
 import pytest
 
 from envtool.api import Completed, ResolveError, StandIn, StandInLayer
-from envtool.kinds.debian import mirrors, release, suite_index
 from envtool.kinds.debian.apt import Apt
 from envtool.kinds.debian.base import Debian
 
-from .conftest import MIRROR, NOW, stanza
+from .conftest import MIRROR, stanza
 
 SYSTEM = [
     stanza("base-files", Essential="yes", Priority="required"), stanza("apt", Depends="libc6"), stanza("libc6", "2.36-1")
@@ -21,12 +20,7 @@ TOOL = stanza("tool", "1", Depends="libc6")
 INSTALLED = "installed apt 1 amd64\ninstalled base-files 1 amd64\ninstalled libc6 2.36-1 amd64\n"
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch, keyring):
-    monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
-    monkeypatch.setattr(mirrors, "read_host_sources", tuple)
-    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
-    monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
+pytestmark = pytest.mark.usefixtures("mirror_alone")
 
 
 def of_arm64(text):

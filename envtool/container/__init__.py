@@ -11,6 +11,7 @@ supervisor          runs one container to its end: starts it, answers it, enforc
 fork_server         a small process that forks the processes of containers, in place of a large one
 ending              ends a container at its deadline, at a limit, after an interrupt
 limit_watch         looks at what a container uses while it runs, and says which limit it is over
+cgroup_mounts       shows a container its own cgroups, by which programs find their limits
 cgroups             one cgroup for a container with limits: v1, v2, or a scope of systemd
 pid1                the first process inside: has the mounts made, runs the steps, reaps their children
 step_user           becomes the user of a step, as the stack's own files name them

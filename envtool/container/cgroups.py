@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CONTROLLERS = {"memory": "memory", "pids": "pids", "cpus": "cpu"}  # limit -> controller
+# What a program looks for before it believes any of them in v1 (OpenJDK's cgroupSubsystem_linux.cpp): a container has a
+# cgroup for each, so that it is shown none of others.
+_SHOWN = (*CONTROLLERS.values(), "cpuacct", "cpuset")
+_CPUSET = ("cpuset.cpus", "cpuset.mems")  # empty in a new cgroup of v1, which then takes no process
 _PREFIX, _LEAF = "envtool-", "envtool.self"
 _OWN_PROCESSES = 2  # of envtool in a container's cgroup: pid 1, and the process that makes it
 _PERIOD = 100_000  # microseconds: of this a container has its share of each processor
@@ -39,10 +43,12 @@ _numbers = itertools.count(1)
 
 class CgroupSite(NamedTuple):
     """Where cgroups for containers can be made: `directories` by controller. `how`: "cgroup v1", "cgroup v2",
-    "systemd" (there are no directories then)."""
+    "systemd" (there are no directories then). `hierarchies`: the same for all of v1 that a container is shown, by their
+    controllers as in /proc/self/cgroup."""
 
     how: str
     directories: Mapping[str, str]
+    hierarchies: Mapping[str, str] = {}
 
     def holds(self, limit: str) -> bool:
         """Whether a limit can be held here."""
@@ -56,18 +62,20 @@ def find_sites(mountinfo: str = "/proc/self/mountinfo", own: str = "/proc/self/c
     """Returns the places for cgroups, v1 before v2, as this process may use them. The arguments are the files that say
     what is mounted where (proc_pid_mountinfo(5)) and which cgroups this process is in (cgroups(7))."""
     paths = dict(_own_paths(own))
-    v1: dict[str, str] = {}
+    joined = _hierarchies(own)
+    v1, hierarchies = dict[str, str](), dict[str, str]()
     v2 = ""
     for root, point, kind, options in _cgroup_mounts(mountinfo):
         if kind == "cgroup2":
             v2 = v2 or _below(point, root, paths.get("", "/"))
             continue
-        for controller in CONTROLLERS.values():
+        for controller in _SHOWN:
             if controller in options and controller in paths:
                 directory = _below(point, root, paths[controller])
                 if _is_writable(directory):
-                    v1[controller] = directory
-    sites = [CgroupSite("cgroup v1", v1)] if v1 else []
+                    hierarchies[joined[controller]] = directory
+                    v1 |= {controller: directory} if controller in CONTROLLERS.values() else {}
+    sites = [CgroupSite("cgroup v1", v1, hierarchies)] if v1 else []
     if v2:
         sites += _unified_sites(v2)
     return sites
@@ -79,6 +87,12 @@ def _own_paths(own: str) -> Iterator[tuple[str, str]]:
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             yield controller, path
+
+
+def _hierarchies(own: str) -> dict[str, str]:
+    """Returns for each controller of v1 all that are in its hierarchy."""
+    joined = (line.split(":", 2)[1] for line in _read(own).splitlines())
+    return {controller: controllers for controllers in joined for controller in controllers.split(",")}
 
 
 def _cgroup_mounts(mountinfo: str) -> Iterator[tuple[str, str, str, list[str]]]:
@@ -201,6 +215,7 @@ class Cgroup(ABC):
     held: frozenset[str] = frozenset()
     event = -1  # descriptor that is readable when memory may be over
     directories: Mapping[str, str] = {}  # by limit
+    shown: tuple[str, ...] = ()  # the hierarchies that its processes are shown (cgroup_mounts.py)
 
     @abstractmethod
     def attach(self, process: int) -> None:
@@ -252,19 +267,39 @@ class DirectoryGroup(Cgroup):
         self._oom = -1
         self.held = frozenset(parents)
         self.directories = {limit: f"{parent}/{name}" for limit, parent in parents.items()}
+        self.shown = ("",) if any(site.how == "cgroup v2" for site in sites.values()) else ()
         try:
             for directory in dict.fromkeys(self.directories.values()):
-                sweep(os.path.dirname(directory))
-                os.mkdir(directory, 0o755)
-                self._made.append(directory)
+                self._make(directory)
             for limit, directory in self.directories.items():
                 _set_limit(directory, limit, values[limit], unified=sites[limit].how == "cgroup v2")
             if "memory" in parents and sites["memory"].how == "cgroup v1":
                 self._wait_for_memory(self.directories["memory"])
+            if v1 := next((site for site in sites.values() if site.how == "cgroup v1"), None):
+                self._show(v1, name)
         except OSError as error:
             self.close()
             text = f"the container's cgroup could not be made: {os.fsdecode(error.filename or '')}: {error.strerror}"
             raise SandboxError(text, code="limit", hint="`enforce: try` goes on without it") from error
+
+    def _make(self, directory: str) -> None:
+        parent = os.path.dirname(directory)
+        sweep(parent)
+        os.mkdir(directory, 0o755)
+        self._made.append(directory)
+        for setting in _CPUSET:
+            if os.path.exists(f"{directory}/{setting}"):
+                _write(f"{directory}/{setting}", _read(f"{parent}/{setting}"))
+
+    def _show(self, site: CgroupSite, name: str) -> None:
+        """Make what the container is shown of v1 its own, also where no limit is."""
+        shown = []
+        for controllers, parent in site.hierarchies.items():
+            with suppress(OSError):
+                if f"{parent}/{name}" not in self._made:
+                    self._make(f"{parent}/{name}")
+                shown.append(controllers)
+        self.shown = (*shown, *self.shown)
 
     def _wait_for_memory(self, directory: str) -> None:
         """Have processes wait that are over, in place of one being killed, so that it can be seen which they are."""
@@ -332,6 +367,7 @@ class SystemdScope(Cgroup):
     def __init__(self, values: Mapping[str, float]) -> None:
         self._values = values
         self.held = frozenset(values)
+        self.shown = ("",)
 
     def attach(self, process: int) -> None:
         """See Cgroup."""

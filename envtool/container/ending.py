@@ -56,6 +56,8 @@ def open_limits(supervisor: Supervisor) -> LimitWatch:
     """Returns what looks at the limits of a container, which is made at the first call."""
     if supervisor.limits is None:
         supervisor.limits = LimitWatch(supervisor.program.get("limits", {}))
+        if supervisor.limits.shown:
+            supervisor.program = {**supervisor.program, "cgroups": supervisor.limits.shown}
     limits: LimitWatch = supervisor.limits
     return limits
 

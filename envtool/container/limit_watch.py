@@ -25,7 +25,8 @@ INTERVAL = 0.1  # seconds between two looks
 QUICK_INTERVAL, LEAST_INTERVAL = 0.04, 0.005  # the same where a look is all that holds a limit of memory
 DEFAULT_MEMORY_SHARE = 0.9  # of this machine's memory
 _IDLE_SHARE = 0.01  # of one processor: what uses less, and writes nothing, is idle
-_GROWTH = 1.125  # of the sum of resident sets since it was measured: below, the peak is not measured again
+# Growth of the sum of resident sets since it was measured: below, the peak is measured again only once it has settled.
+_GROWTH = 1.125
 _FULL_BLOCKS = 16  # of a file system with fewer free ones: a write of more pages at once is refused before
 _UNMAPPED_SHARE = 16  # of a limit of memory: less that is not mapped is not looked for
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
@@ -53,10 +54,12 @@ class LimitWatch:
         self.event = self._group.event if self._group is not None else -1  # readable when memory is over
         held = self._group.held if self._group is not None else frozenset[str]()
         self._held = held
+        self.shown = self._group.shown if self._group is not None else ()  # to the container (cgroup_mounts.py)
         self.interval = LEAST_INTERVAL  # seconds until the next look
         self.memory = 0  # bytes: the peak that was seen
         self.notes: tuple[str, ...] = ()  # what may explain a failure, though nothing was ended for it
         self._measured = 0.0  # the sum of resident sets when the peak was measured
+        self._total = 0  # the same at the last look
         self._largest = ""
         self._began = time.monotonic()
         self._seen = (self._began, 0.0)  # the sum of resident sets at the last look, and when that was
@@ -126,7 +129,8 @@ class LimitWatch:
         in_files = in_files if "memory" in self._limits else 0
         if "memory" in self._limits and "memory" not in self._held:
             self.interval = self._interval_until(limit, total + in_files)
-        if total > self._measured * _GROWTH or total + in_files > limit:
+        settled, self._total = total == self._total, total
+        if total > self._measured * (1 if settled else _GROWTH) or total + in_files > limit:
             own, shared, whole = table.measure_memory(samples)
             self._measured = max(self._measured, total)
             used = own + max(shared, in_files)

@@ -43,8 +43,7 @@ class Container:
     byte of each item that is done becomes 1.
     The container is made in the namespaces `joins`, which may be closed once it has started. Only one that is `held`
     can be entered. Several containers may run at once, from threads; `signal` and `stop` may come from any thread.
-    `server` forks its processes in place of this process, where it can.
-    """
+    `server` forks its processes in place of this process, where it can."""
 
     def __init__(
         self,
@@ -99,8 +98,7 @@ class Container:
 
     def wait(self) -> messages.Exit:
         """Returns how it ended. Deadlines are kept, and outputs and the terminal served, only meanwhile. Raises
-        SandboxError.
-        """
+        SandboxError."""
         self._supervisor.supervise()
         result = self._supervisor.result
         result.seconds = time.monotonic() - self._began
@@ -110,16 +108,14 @@ class Container:
 
     def signal(self, number: int) -> None:
         """Send a signal to the process group of the running step. HUP, INT and TERM also keep further steps from
-        running. Raises ValueError for a signal that is not forwarded.
-        """
+        running. Raises ValueError for a signal that is not forwarded."""
         if number not in pid1.FORWARDED_SIGNALS:
             raise ValueError(f"signal {number} is not forwarded to a container")
         self._supervisor.signal(number)
 
     def stop(self) -> None:
         """Ask the running step to end (TERM), and return. What still runs `grace` seconds, and up to one more, later is
-        killed by `wait`.
-        """
+        killed by `wait`."""
         self._supervisor.stop(syscalls.SIGTERM)
 
     def exec(self, argv: Sequence[str], **options: Any) -> Execution:
@@ -177,6 +173,10 @@ def load_functions(program: dict[str, Any], counters: Sequence[Any] = ()) -> dic
         from envtool.container import opened_files
 
         program |= opened_files.functions(program)
+    if "cgroups" in program:
+        from envtool.container import cgroup_mounts
+
+        program["begin"] = (cgroup_mounts.showing(program["cgroups"]), *program.get("begin", ()))
     if "vary" in program:
         from envtool.container import perturb
 

@@ -16,6 +16,8 @@ V1_FILES = {
     "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes"),
     "pids": ("pids.max", "pids.events"),
     "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"),
+    "cpuset": ("cpuset.cpus", "cpuset.mems"),
+    "blkio": ("blkio.reset_stats",),
 }
 V2_FILES = (
     "cgroup.type", "cgroup.controllers", "cgroup.subtree_control", "memory.max", "memory.swap.max", "memory.events",
@@ -165,6 +167,33 @@ def test_limits_of_v1(machine):
     assert not any(path.exists() for path in (memory, pids, cpu))
 
 
+def test_a_container_of_v1_is_shown_cgroups_of_its_own(machine):
+    """Also where it has no limit: a JVM believes none without all of them."""
+    parents = machine.v1(controllers=("memory", "pids", "cpu", "cpuset", "blkio"))
+    (parents["cpuset"] / "cpuset.cpus").write_text("0-3\n")
+    (parents["cpuset"] / "cpuset.mems").write_text("0\n")
+    made = cgroups.open_group(limits(memory=3 << 20), machine.sites())
+    assert {*made.shown} == {"memory", "cpu,cpuacct", "pids", "cpuset"}
+    assert made.held == {"memory"}
+    made.attach(1234)
+    ours = [next(parent.glob("envtool-*")) for name, parent in parents.items() if name != "blkio"]
+    assert [(path / "cgroup.procs").read_text() for path in ours] == ["1234"] * 4
+    assert [(ours[3] / name).read_text() for name in V1_FILES["cpuset"]] == ["0-3\n", "0\n"]
+    assert not list(parents["blkio"].glob("envtool-*"))
+    made.close()
+    assert not any(path.exists() for path in ours)
+
+
+def test_what_cannot_be_made_is_not_shown(machine):
+    parents = machine.v1(controllers=("memory", "pids"))
+    site = machine.sites()[0]
+    site = site._replace(hierarchies={**site.hierarchies, "cpuset": str(parents["pids"] / "gone")})
+    made = cgroups.open_group(limits(memory=3 << 20), [site])
+    assert made.shown == ("memory", "pids")
+    made.close()
+    assert not list(parents["memory"].glob("envtool-*"))
+
+
 def test_over_memory_of_v1(machine):
     machine.v1()
     made = cgroups.open_group(limits(memory=3 << 20), machine.sites())
@@ -224,8 +253,9 @@ def test_v2_beside_the_own_cgroup(machine):
         processes="5\n6\n",
     )
     (site,) = machine.sites()
-    assert site == ("cgroup v2", dict.fromkeys(("cpu", "memory", "pids"), str(inside.parent)))
+    assert site == ("cgroup v2", dict.fromkeys(("cpu", "memory", "pids"), str(inside.parent)), {})
     made = cgroups.open_group(limits(memory=1 << 30, pids=7, cpus=0.25), [site])
+    assert made.shown == ("",)
     directory = Path(made.directories["memory"])
     assert directory.parent == inside.parent
     assert {*made.directories.values()} == {str(directory)}
@@ -254,7 +284,8 @@ def test_v2_alone_in_a_delegated_cgroup(machine):
     (inside / "cgroup.subtree_control").write_text("cpu memory pids\n")
     (leaf / "cgroup.controllers").write_text("cpu memory pids\n")
     machine.own.write_text("0::/user.slice/run-9.scope/envtool.self\n")
-    assert machine.sites() == [("cgroup v2", dict.fromkeys(("cpu", "memory", "pids"), str(inside)))], "from the leaf"
+    directories = dict.fromkeys(("cpu", "memory", "pids"), str(inside))
+    assert machine.sites() == [("cgroup v2", directories, {})], "from the leaf"
 
 
 def test_v2_with_others_in_the_own_cgroup(machine):
@@ -272,6 +303,7 @@ def test_both_at_once(machine):
     made = cgroups.open_group(limits(memory=1 << 30, pids=7), [first, second])
     assert Path(made.directories["pids"], "pids.max").read_text() == "9"
     assert "unified" not in made.directories["memory"]
+    assert made.shown == ("memory", "")
     made.close()
 
 
@@ -283,6 +315,7 @@ def test_systemd_where_nothing_is_delegated(machine, monkeypatch):
     assert cgroups.enforcement([site])["cpus"] == "systemd"
     made = cgroups.open_group(limits(memory=1 << 30), [site])
     assert isinstance(made, cgroups.SystemdScope)
+    assert made.shown == ("",)
     monkeypatch.setattr(
         cgroups.proc,
         "run",

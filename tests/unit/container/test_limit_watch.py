@@ -130,6 +130,18 @@ def test_a_process_that_ends_meanwhile_counts_for_nothing(proc, monkeypatch):
     assert watch.memory == 0
 
 
+def test_a_little_growth_is_measured_once_it_has_settled(proc, monkeypatch):
+    """A page table is walked for each measurement: not for each small step of growth, and not for what has not grown."""
+    measured = []
+    monkeypatch.setattr(limit_watch, "_describe_largest", lambda *_: measured.append(1) or "")  # at each measurement
+    watch, watched = proc.watch(memory=500 * MIB)
+    for size, count in ((100, 1), (105, 1), (108, 1), (108, 2), (108, 2), (104, 2), (104, 2), (125, 3), (125, 3)):
+        proc.process(2, rss=size * MIB, own=size * MIB)
+        watch.look(1, watched)
+        assert len(measured) == count, size
+    assert watch.memory == 125 * MIB + FILES
+
+
 def test_a_default_of_memory(proc, monkeypatch):
     real = os.sysconf
     monkeypatch.setattr(limit_watch.os, "sysconf", lambda name: 1000 if name == "SC_PHYS_PAGES" else real(name))

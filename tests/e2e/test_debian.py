@@ -79,6 +79,24 @@ def test_a_build_with_network_installs_certificates_of_its_own(common):
 
 
 @pytest.mark.one_caller
+def test_alternatives_that_the_layer_itself_satisfies(common):
+    """logrotate wants `cron | … | systemd-sysv`. Which one apt takes depends on the order in which it is told of packages,
+    and on whether it knows the whole archive: what was pinned is what is installed."""
+    common.spec(
+        "envs: {unit: {base: {debian: bookworm}, layers: [{apt: [logrotate, libpam-systemd]}],"
+        " tasks: {test: dpkg -s cron}}}\n"
+    )
+    locked = common.envtool("lock")
+    assert locked.status == 0, locked.said
+    assert '"name": "cron"' in (common.project / "envtool.lock").read_text(), "asked for first, logrotate takes cron"
+    done = common.envtool("test")
+    assert done.status == 0, done.said
+    marked = common.envtool("exec", "unit", "--", "sh", "-c", "apt-mark showmanual; dpkg --audit")
+    assert "libpam-systemd" in marked.out.split()
+    assert "cron" not in marked.out.split(), "nobody asked for it"
+
+
+@pytest.mark.one_caller
 def test_a_package_that_does_not_exist(common):
     common.spec(SPEC.format(suite="bookworm").replace("hello,", "helo-world,"))
     ended = common.envtool("test")

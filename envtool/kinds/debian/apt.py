@@ -149,7 +149,7 @@ class Apt(Kind):
             for item in sorted(pins["debs"], key=pinned.file_name)
         ]
         names = sorted(item["name"] for item in pins["debs"])
-        environment = bootstrap.ENVIRONMENT | {"APT_CONFIG": offline_repo.CONFIG}
+        environment: dict[str, Any] = bootstrap.ENVIRONMENT | {"APT_CONFIG": offline_repo.CONFIG}
         return Recipe(
             steps=(
                 Call(
@@ -158,6 +158,7 @@ class Apt(Kind):
                 ),
                 *(bootstrap.shell_step(_NO_DIRECTORY) for name in names if name == "slapd"),
                 Run(command=Command(argv=(*options.install(), *sorted(options.packages))), env=environment),
+                Call(function=offline_repo.install_rest, arguments=(debs, environment)),
                 bootstrap.recompile_step(),
                 Call(function=offline_repo.finish_install, arguments=(debs,)),
             ),

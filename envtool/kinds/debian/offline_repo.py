@@ -61,20 +61,44 @@ def prepare_apt_archive(debs: list[tuple[str, int, str]], arch: str, blobs: str,
         _write(MACHINE_ID, "0123456789abcdef0123456789abcdef\n")  # without it dbus and systemd make a random one
 
 
+def install_rest(debs: list[tuple[str, int, str]], environment: dict[str, str]) -> None:
+    """Installs the debs that apt left out, as automatically installed. Of alternatives (`cron | systemd-sysv`) it chose
+    one from the whole index when the layer was resolved; from these few it does without, where another package brings
+    the other one. Raises ArchiveError, OSError."""
+    packages = {}
+    for name in _missing(debs):
+        package, version, arch = name.removesuffix(".deb").replace("%3a", ":").split("_")
+        packages[f"{package}:{arch}" if arch != "all" else package] = version
+    if packages:
+        install = ("apt-get", "install", "--yes", "--no-remove", "--no-install-recommends")
+        _run((*install, *(f"{name}={version}" for name, version in packages.items())), environment)
+        _run(("apt-mark", "auto", *packages), environment)
+
+
+def _run(argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    _, status = os.waitpid(os.posix_spawnp(argv[0], argv, environment), 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise ArchiveError(f"{' '.join(argv)}: exit {code}")
+
+
 def finish_install(debs: list[tuple[str, int, str]]) -> None:
     """Checks that apt installed all debs, and makes the files that packages generated the same on every machine.
 
     Raises ArchiveError if a deb was not installed: it was chosen on another stack."""
-    with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
-        installed = _installed(file.read())
-    missing = [name for name, _, _ in debs if name.removesuffix(".deb") not in installed]
-    if missing:
+    if missing := _missing(debs):
         raise ArchiveError(f"apt did not install {', '.join(missing)}")
     if os.path.isfile(CACERTS):
         with open(CACERTS, "rb") as file:
             data = file.read()
         if data.startswith(_JKS):
             _write(CACERTS, canonical_keystore(data), mode=0o644)
+
+
+def _missing(debs: list[tuple[str, int, str]]) -> list[str]:
+    """Returns the file names of the debs that are not installed."""
+    with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
+        installed = _installed(file.read())
+    return [name for name, _, _ in debs if name.removesuffix(".deb") not in installed]
 
 
 def _installed(status: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from envtool.model import Command
@@ -87,6 +88,10 @@ class Site(Protocol):
     def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
         """Puts a file that has no URL into the store, such as a member of an archive of the project. Returns its path,
         which ends in its sha256. Raises FetchError (code fetch-hash) if `sha256` is set and the file has another."""
+
+    def temporary_directory(self) -> AbstractContextManager[Path]:
+        """Returns a new directory of this machine, for a socket or files that a container is given, as a context: it is
+        removed at the end, and by a later run if this process is killed before. Raises OSError."""
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """Returns the result of `make`, which is called once for all bases and layers of a run. For a client, say, with

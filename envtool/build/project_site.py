@@ -1,16 +1,20 @@
-"""The part of `api.Site` that reads the project: it fetches and runs nothing."""
+"""The part of `api.Site` that needs no other machine: it fetches and runs nothing."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection
-from typing import BinaryIO
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 from envtool.build.context import Context
 from envtool.errors import ResolveError, UsageError
 from envtool.project import source_files
 from envtool.project.host_access import MAX_FILE_SIZE
 from envtool.store import fetch_sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ProjectSite:
@@ -42,6 +46,16 @@ class ProjectSite:
         parts = urlsplit(place)
         if parts.scheme == "file" or place.startswith("/"):
             self._context.host_access().own(unquote(parts.path))
+
+    @contextmanager
+    def temporary_directory(self) -> Iterator[Path]:
+        """See api.Site."""
+        from pathlib import Path
+
+        from envtool.store import temp_dirs
+
+        with temp_dirs.temp_directory(self._context.store) as path:
+            yield Path(path)
 
     def variable(self, name: str) -> str | None:
         """See api.Site."""

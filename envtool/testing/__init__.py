@@ -27,8 +27,10 @@ import hashlib
 import json
 import posixpath
 import re
+import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
@@ -246,6 +248,12 @@ class MemorySite:
             raise api.FetchError(f"its sha256 is {actual}, and should be {sha256}", code="fetch-hash")
         self.kept[actual] = body
         return self.project / actual
+
+    @contextmanager
+    def temporary_directory(self) -> Iterator[Path]:
+        """See api.Site."""
+        with tempfile.TemporaryDirectory() as path:
+            yield Path(path)
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """See api.Site."""

@@ -93,6 +93,7 @@ ALLOWED = {
     "envtool/kinds/": CONTAINER,
     "plugins/envtool_java/src/envtool_java/repository_layout.py": CONTAINER,
     "plugins/envtool_java/src/envtool_java/build_recorder.py": PRIVATE,
+    "envtool/testing/__init__.py:temporary_directory": PRIVATE,
     "plugins/envtool_cc/src/envtool_cc/wheel_layouts.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/manager_building.py": CONTAINER,

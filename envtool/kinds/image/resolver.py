@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,7 +30,7 @@ def resolve_image(source: ImageLocation, platform: Platform, directory: str, sit
         return _from_layout(path, layout_reader(path, site), source, platform, source.text)
     with image_archives.open_archive(path, source.text, site) as archive:
         if source.scheme == LAYOUT_ARCHIVE:
-            return _from_layout_archive(archive, source, platform)
+            return _from_layout_archive(archive, source, platform, site)
         return _from_docker_archive(archive, source, platform, site)
 
 
@@ -134,9 +133,12 @@ def _check_platform(config: ImageConfig, platform: Platform, text: str) -> Image
     return config
 
 
-def _from_layout_archive(archive: image_archives.ImageArchive, source: ImageLocation, platform: Platform) -> Json:
+def _from_layout_archive(
+    archive: image_archives.ImageArchive, source: ImageLocation, platform: Platform, site: Site
+) -> Json:
     """Extracts only the archive's documents, as a layout in a temporary directory; its layers stay in the archive."""
-    with tempfile.TemporaryDirectory(prefix="envtool-image-") as layout_path:
+    with site.temporary_directory() as layout:
+        layout_path = os.fspath(layout)
         os.makedirs(os.path.join(layout_path, "blobs", "sha256"))
         for name in archive.names():
             directory, _, digest = name.rpartition("/")

@@ -11,10 +11,10 @@ import re
 import secrets
 import shutil
 import socketserver
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
@@ -121,24 +121,29 @@ class BuildRecorder:
         """Serves while the block lasts. Yields the directory on this machine that has the socket `recorder`, and a copy
         of the archive `maven` (a path on this machine) as `maven.tar.gz`: the container's user may not read the
         original."""
-        directory = tempfile.mkdtemp(prefix="envtool-maven-")
-        server = _Server(os.path.join(directory, "recorder"), self)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        try:
+        with self._site.temporary_directory() as path, _new_server(path, self) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
             # The root of a container may be another user of this machine. The token keeps all others out.
-            os.chmod(directory, 0o711)
-            os.chmod(os.path.join(directory, "recorder"), 0o666)
+            path.chmod(0o711)
+            (path / "recorder").chmod(0o666)
             if maven:
-                copy = os.path.join(directory, "maven.tar.gz")
-                shutil.copyfile(maven, copy)
-                os.chmod(copy, 0o644)
+                shutil.copyfile(maven, path / "maven.tar.gz")
+                (path / "maven.tar.gz").chmod(0o644)
             thread.start()
-            yield directory
-        finally:
-            if thread.is_alive():
+            try:
+                yield str(path)
+            finally:
                 server.shutdown()
-            server.server_close()
-            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _new_server(directory: Path, recorder: BuildRecorder) -> _Server:
+    """Returns a server whose socket is `recorder` in a directory. A socket's path has at most 107 bytes (unix(7)), and
+    the directory's may have more."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _Server(f"/proc/self/fd/{descriptor}/recorder", recorder)
+    finally:
+        os.close(descriptor)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

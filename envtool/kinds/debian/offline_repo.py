@@ -70,13 +70,13 @@ def install_rest(debs: list[tuple[str, int, str]], environment: dict[str, str]) 
         package, version, arch = name.removesuffix(".deb").replace("%3a", ":").split("_")
         packages[f"{package}:{arch}" if arch != "all" else package] = version
     if packages:
-        install = ("apt-get", "install", "--yes", "--no-remove", "--no-install-recommends")
+        install = ("/usr/bin/apt-get", "install", "--yes", "--no-remove", "--no-install-recommends")
         _run((*install, *(f"{name}={version}" for name, version in packages.items())), environment)
-        _run(("apt-mark", "auto", *packages), environment)
+        _run(("/usr/bin/apt-mark", "auto", *packages), environment)
 
 
 def _run(argv: tuple[str, ...], environment: dict[str, str]) -> None:
-    _, status = os.waitpid(os.posix_spawnp(argv[0], argv, environment), 0)
+    _, status = os.waitpid(os.posix_spawn(argv[0], argv, environment), 0)
     if code := os.waitstatus_to_exitcode(status):
         raise ArchiveError(f"{' '.join(argv)}: exit {code}")
 
